@@ -1,0 +1,42 @@
+"""Every error this package raises on purpose.
+
+    SpecdecError
+    ├── UsageError                wrong use, or cannot run: one line that names the cause and the cure; exit code 2
+    │   ├── ServerError           the server cannot be reached, or does not answer as it should
+    │   └── DataError             a file or a row is not what it should be
+    └── AcceptanceError           numbers that cannot be those of speculative decoding
+        ├── IdentityError         counts that contradict each other
+        └── CountsDecreasedError  a difference of counters is negative
+
+A command prints `str(error)` and nothing else, so a message must stand on its own: what is wrong, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SpecdecError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class UsageError(SpecdecError):
+    """Wrong use, or something needed is missing. The message is one line: the cause, then the cure."""
+
+
+class ServerError(UsageError):
+    """The server cannot be reached, or does not answer as an inference server should."""
+
+
+class DataError(UsageError):
+    """A file, a row or a data set is not what it should be."""
+
+
+class AcceptanceError(SpecdecError):
+    """Numbers that cannot be those of speculative decoding. The raw numbers stand in the message."""
+
+
+class IdentityError(AcceptanceError):
+    """Counts contradict each other, so no rate may be computed from them."""
+
+
+class CountsDecreasedError(AcceptanceError):
+    """A counter is smaller after the window than before: the server restarted, or another one answered."""
