@@ -14,7 +14,7 @@ Counts that contradict each other cannot be built, so a rate is never computed f
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 import msgspec
 
@@ -45,10 +45,10 @@ class AcceptanceCounts(msgspec.Struct, frozen=True, kw_only=True):
             self.num_drafts, self.num_draft_tokens, self.num_accepted_tokens, self.accepted_per_position
         )
         if problem is not None:
+            positions = None if self.accepted_per_position is None else [*self.accepted_per_position]
             raise IdentityError(
                 f"{problem} (num_drafts={self.num_drafts}, num_draft_tokens={self.num_draft_tokens}, "
-                f"num_accepted_tokens={self.num_accepted_tokens}, "
-                f"accepted_per_position={None if self.accepted_per_position is None else [*self.accepted_per_position]})"
+                f"num_accepted_tokens={self.num_accepted_tokens}, accepted_per_position={positions})"
             )
 
     @property
@@ -186,7 +186,7 @@ def _contradiction(
     if per_position is not None:
         if sum(per_position) != accepted:
             return "accepted tokens per position do not sum to the accepted tokens"
-        if any(later > earlier for earlier, later in zip(per_position, per_position[1:], strict=False)):
+        if any(later > earlier for earlier, later in pairwise(per_position)):
             return "a later draft position was accepted more often than an earlier one"
         if drafts is not None and per_position and per_position[0] > drafts:
             return "the first draft position was accepted in more steps than there were"
