@@ -21,6 +21,25 @@ import msgspec
 from nemo_skills_specdec.errors import CountsDecreasedError, IdentityError
 
 
+def _contradiction(
+    drafts: int | None, draft_tokens: int | None, accepted: int, per_position: tuple[int, ...] | None
+) -> str | None:
+    if any(count is not None and count < 0 for count in (drafts, draft_tokens, accepted, *(per_position or ()))):
+        return "a count is negative"
+    if draft_tokens is not None and accepted > draft_tokens:
+        return "more tokens accepted than drafted"
+    if drafts == 0 and (accepted or draft_tokens):
+        return "draft tokens without a verification step"
+    if per_position is not None:
+        if sum(per_position) != accepted:
+            return "accepted tokens per position do not sum to the accepted tokens"
+        if any(later > earlier for earlier, later in pairwise(per_position)):
+            return "a later draft position was accepted more often than an earlier one"
+        if drafts is not None and per_position and per_position[0] > drafts:
+            return "the first draft position was accepted in more steps than there were"
+    return None
+
+
 class AcceptanceCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Exact counts of one request, one window, or a sum of them.
 
@@ -172,25 +191,6 @@ def counts_from_steps(accepted: Sequence[int], drafted: Sequence[int]) -> Accept
         num_accepted_tokens=sum(a for a, _ in steps),
         accepted_per_position=tuple(sum(a > i for a, _ in steps) for i in range(longest)),
     )
-
-
-def _contradiction(
-    drafts: int | None, draft_tokens: int | None, accepted: int, per_position: tuple[int, ...] | None
-) -> str | None:
-    if any(count is not None and count < 0 for count in (drafts, draft_tokens, accepted, *(per_position or ()))):
-        return "a count is negative"
-    if draft_tokens is not None and accepted > draft_tokens:
-        return "more tokens accepted than drafted"
-    if drafts == 0 and (accepted or draft_tokens):
-        return "draft tokens without a verification step"
-    if per_position is not None:
-        if sum(per_position) != accepted:
-            return "accepted tokens per position do not sum to the accepted tokens"
-        if any(later > earlier for earlier, later in pairwise(per_position)):
-            return "a later draft position was accepted more often than an earlier one"
-        if drafts is not None and per_position and per_position[0] > drafts:
-            return "the first draft position was accepted in more steps than there were"
-    return None
 
 
 def _add(a: int | None, b: int | None) -> int | None:

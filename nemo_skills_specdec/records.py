@@ -14,6 +14,7 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.statistics import Interval, Intervals
 
 Source = Literal["response", "request_file", "counters", "bounds", "gauge_estimate"]
 """Where a number comes from, best first; printed with it.
@@ -103,22 +104,6 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     inter_chunk_p99_seconds: float | None = None
     counts: AcceptanceCounts | None = None
     counts_source: Source | None = None
-
-
-class Interval(msgspec.Struct, frozen=True, array_like=True):
-    """A 95 % confidence interval; in files `[low, high]`."""
-
-    low: float
-    high: float
-
-
-class Intervals(msgspec.Struct, frozen=True, kw_only=True):
-    """95 % bootstrap intervals, resampling prompts; an entry is None where the rate is undefined."""
-
-    acceptance_length: Interval | None = None
-    acceptance_rate: Interval | None = None
-    per_position_acceptance_rates: tuple[Interval | None, ...] | None = None
-    conditional_acceptance_rates: tuple[Interval | None, ...] | None = None
 
 
 class Acceptance(msgspec.Struct, kw_only=True):

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.records import Finding, Interval, Source
+from nemo_skills_specdec.records import Finding, Source
+from nemo_skills_specdec.statistics import Interval
 
 EngineName = Literal["vllm", "sglang", "llamacpp"]
 

@@ -1,0 +1,169 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemo_skills_specdec.acceptance import (
+    NO_STEPS,
+    AcceptanceCounts,
+    counts_from_histogram,
+    counts_from_steps,
+    total,
+)
+from nemo_skills_specdec.errors import CountsDecreasedError, IdentityError
+
+# Figures of a real vLLM 0.32.0 run with n-gram speculation, K = 4.
+NGRAM = AcceptanceCounts(
+    num_drafts=768, num_draft_tokens=3006, num_accepted_tokens=1594, accepted_per_position=(533, 442, 321, 298)
+)
+
+histograms = st.lists(st.integers(0, 500), min_size=1, max_size=9)
+steps = st.lists(st.integers(0, 8).flatmap(lambda d: st.tuples(st.integers(0, d), st.just(d))), max_size=60)
+
+
+def counts(drafts=10, drafted=30, accepted=13, positions=(7, 4, 2)):
+    return AcceptanceCounts(
+        num_drafts=drafts, num_draft_tokens=drafted, num_accepted_tokens=accepted, accepted_per_position=positions
+    )
+
+
+def test_rates_follow_their_definitions():
+    assert counts().acceptance_length == 2.3
+    assert counts().acceptance_rate == 13 / 30
+    assert counts().per_position_acceptance_rates == (0.7, 0.4, 0.2)
+    assert counts().conditional_acceptance_rates == (7 / 10, 4 / 7, 2 / 4)
+
+
+def test_rates_of_a_recorded_run_are_exact_fractions():
+    assert NGRAM.acceptance_length == 2362 / 768
+    assert NGRAM.acceptance_rate == 1594 / 3006
+    assert NGRAM.conditional_acceptance_rates == (533 / 768, 442 / 533, 321 / 442, 298 / 321)
+
+
+def test_a_conditional_rate_is_undefined_where_nothing_reached_its_position():
+    assert counts(accepted=7, positions=(7, 0, 0)).conditional_acceptance_rates == (0.7, 0.0, None)
+    assert counts(accepted=0, positions=(0, 0, 0)).conditional_acceptance_rates == (0.0, None, None)
+
+
+def test_without_a_step_every_rate_is_unknown():
+    assert NO_STEPS.acceptance_length is None
+    assert NO_STEPS.acceptance_rate is None
+    assert NO_STEPS.per_position_acceptance_rates is None
+    assert NO_STEPS.conditional_acceptance_rates is None
+
+
+def test_what_a_source_does_not_say_stays_unknown():
+    only_tokens = AcceptanceCounts(num_drafts=None, num_draft_tokens=30, num_accepted_tokens=13)
+    assert only_tokens.acceptance_length is None
+    assert only_tokens.acceptance_rate == 13 / 30
+    assert (only_tokens + counts()).num_drafts is None
+    assert (only_tokens + counts()).accepted_per_position is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"drafted": 12}, "more tokens accepted than drafted"),
+        ({"positions": (7, 4, 1)}, "do not sum"),
+        ({"positions": (4, 7, 2)}, "later draft position"),
+        ({"drafts": 6}, "first draft position"),
+        ({"drafts": -1}, "negative"),
+        ({"accepted": 5, "positions": (7, -2, 0)}, "negative"),
+        ({"drafts": 0, "accepted": 0, "positions": ()}, "without a verification step"),
+    ],
+)
+def test_counts_that_contradict_each_other_cannot_be_built(fields, message):
+    with pytest.raises(IdentityError, match=message):
+        counts(**fields)
+
+
+def test_an_identity_error_shows_the_raw_numbers():
+    with pytest.raises(IdentityError, match=r"num_drafts=10, num_draft_tokens=12, num_accepted_tokens=13"):
+        counts(drafted=12)
+
+
+def test_a_window_is_the_difference_of_two_readings():
+    assert (NGRAM + counts()) - NGRAM == counts(positions=(7, 4, 2, 0))
+
+
+def test_a_decreased_counter_is_an_error_that_names_it():
+    with pytest.raises(CountsDecreasedError, match="num_drafts decreased from 768 to 10"):
+        counts() - NGRAM
+    with pytest.raises(CountsDecreasedError, match="accepted_per_position"):
+        counts() - counts(accepted=12, positions=(5, 5, 2))
+
+
+def test_a_histogram_gives_steps_and_positions():
+    # An SGLang response with trailing zeros missing, draft length 3.
+    assert counts_from_histogram([15, 2], num_draft_tokens=51, draft_length=3) == AcceptanceCounts(
+        num_drafts=17, num_draft_tokens=51, num_accepted_tokens=2, accepted_per_position=(2, 0, 0)
+    )
+
+
+def test_a_histogram_above_the_draft_length_is_refused():
+    with pytest.raises(IdentityError, match="more than 2 draft tokens"):
+        counts_from_histogram([1, 0, 0, 4], num_draft_tokens=15, draft_length=2)
+    with pytest.raises(IdentityError, match="negative"):
+        counts_from_histogram([1, -1], num_draft_tokens=0)
+
+
+def test_steps_without_a_draft_do_not_count():
+    assert counts_from_steps([2, 0, 0, 1], [3, 0, 3, 1]) == AcceptanceCounts(
+        num_drafts=3, num_draft_tokens=7, num_accepted_tokens=3, accepted_per_position=(2, 1, 0)
+    )
+
+
+def test_a_step_cannot_accept_more_than_it_drafted():
+    with pytest.raises(IdentityError, match="contradict"):
+        counts_from_steps([4], [3])
+    with pytest.raises(IdentityError, match="contradict"):
+        counts_from_steps([1, 1], [3])
+
+
+@given(histograms)
+def test_acceptance_length_is_one_plus_the_sum_of_the_per_position_rates(histogram):
+    result = counts_from_histogram(histogram, num_draft_tokens=None)
+    if result.num_drafts:
+        assert result.acceptance_length == pytest.approx(1 + sum(result.per_position_acceptance_rates))
+
+
+@given(histograms)
+def test_the_product_of_the_conditional_rates_is_the_per_position_rate(histogram):
+    result = counts_from_histogram(histogram, num_draft_tokens=None)
+    product = 1.0
+    if result.num_drafts:
+        for joint, conditional in zip(
+            result.per_position_acceptance_rates, result.conditional_acceptance_rates, strict=True
+        ):
+            product *= 0 if conditional is None else conditional
+            assert joint == pytest.approx(product)
+
+
+@given(steps)
+def test_histogram_and_step_list_give_the_same_counts(pairs):
+    accepted, drafted = [a for a, _ in pairs], [d for _, d in pairs]
+    longest = max(drafted, default=0)
+    histogram = [sum(a == j for a, d in pairs if d) for j in range(longest + 1)]
+    from_steps = counts_from_steps(accepted, drafted)
+    assert from_steps == counts_from_histogram(histogram, num_draft_tokens=sum(drafted), draft_length=longest)
+
+
+@given(st.lists(steps, max_size=5), st.randoms())
+def test_a_sum_does_not_depend_on_the_order_or_on_the_split(parts, random):
+    per_part = [counts_from_steps([a for a, _ in p], [d for _, d in p]) for p in parts]
+    shuffled = random.sample(per_part, len(per_part))
+    flat = [pair for part in parts for pair in part]
+    whole = counts_from_steps([a for a, _ in flat], [d for _, d in flat])
+    assert total(per_part) == total(shuffled) == whole
+
+
+@given(steps, steps)
+def test_subtraction_undoes_addition(first, second):
+    a = counts_from_steps([x for x, _ in first], [d for _, d in first])
+    b = counts_from_steps([x for x, _ in second], [d for _, d in second])
+    difference = (a + b) - b
+    assert (difference.num_drafts, difference.num_draft_tokens, difference.num_accepted_tokens) == (
+        a.num_drafts,
+        a.num_draft_tokens,
+        a.num_accepted_tokens,
+    )
+    assert difference.accepted_per_position[: len(a.accepted_per_position)] == a.accepted_per_position
