@@ -1,0 +1,158 @@
+"""Request bodies as bytes, ready before the window opens; a later turn only splices in the model's own answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from nemo_skills_specdec.client.exchange import Conversation, RequestOptions
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.records import Message
+
+_PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+_PROMPT_KEYS = {"chat": "messages", "completions": "prompt"}
+
+
+class PreparedConversation(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation, serialised except for the model's own answers.
+
+    Attributes:
+        turns: for each generated turn, the serialised messages between the answer before it and its own.
+        head: what stands before the messages in every body.
+        tail: what stands after them.
+        separator: what joins two messages.
+    """
+
+    question_id: str
+    category: str
+    turns: tuple[bytes, ...]
+    head: bytes
+    tail: bytes
+    separator: bytes
+
+
+def endpoint(url: str, api: str) -> str:
+    """The address requests go to: `url` may be the server's, with or without `/v1`, or already the endpoint's.
+
+    Raises:
+        UsageError: it is no http or https address.
+    """
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError("the server's URL is no http address; write it like http://localhost:8000")
+    path = parts.path.rstrip("/")
+    if not path.endswith("/completions"):
+        path += _PATHS[api] if re.search(r"/v\d+$", path) else "/v1" + _PATHS[api]
+    return parts._replace(path=path, fragment="").geturl()
+
+
+def prepare(conversations: Sequence[Conversation], request: RequestOptions) -> list[PreparedConversation]:
+    """Serialises everything that is known before the window.
+
+    Chat: every message is sent as it is. Completions: there is no chat template, so the prompt is the contents of all
+    messages, answers included and roles left out, joined with newlines; a single user message is sent as it is.
+
+    Raises:
+        UsageError: the options cannot be sent, or a conversation has no turn or holds text that is no Unicode.
+    """
+    head, tail = _frame(request)
+    separator = b"," if request.api == "chat" else b"\\n"
+    return [
+        PreparedConversation(
+            question_id=conversation.question_id,
+            category=conversation.category,
+            turns=_turns(conversation, request.api, separator),
+            head=head,
+            tail=tail,
+            separator=separator,
+        )
+        for conversation in conversations
+    ]
+
+
+def encode_answer(generation: str, api: str) -> bytes:
+    """The model's own answer, as it stands in the body of the next turn. Reasoning is never part of it."""
+    return _message(Message("assistant", generation), api)
+
+
+def turn_body(conversation: PreparedConversation, answers: Sequence[bytes]) -> bytes:
+    """The body of turn `len(answers)`: with the answers (from `encode_answer`) to the turns before it."""
+    pieces = [conversation.turns[0]]
+    for answer, turn in zip(answers, conversation.turns[1:], strict=False):
+        pieces += (answer, turn)
+    return conversation.head + conversation.separator.join(pieces) + conversation.tail
+
+
+def _turns(conversation: Conversation, api: str, separator: bytes) -> tuple[bytes, ...]:
+    turns: list[bytes] = []
+    pending: list[bytes] = []
+    messages = conversation.messages
+    try:
+        for message, after in zip(messages, (*messages[1:], None), strict=True):
+            pending.append(_message(message, api))
+            if message.role == "user" and (after is None or after.role != "assistant"):
+                turns.append(separator.join(pending))
+                pending = []
+    except UnicodeEncodeError as error:
+        raise UsageError(f"prompt {conversation.question_id} holds text that is no Unicode ({error.reason})") from error
+    if not turns:
+        raise UsageError(f"prompt {conversation.question_id} has no user message to answer; remove it")
+    return tuple(turns)
+
+
+def _message(message: Message, api: str) -> bytes:
+    if api == "chat":
+        return msgspec.json.encode(message)
+    return msgspec.json.encode(message.content)[1:-1]
+
+
+def _frame(request: RequestOptions) -> tuple[bytes, bytes]:
+    """What stands before and after the messages."""
+    key = _PROMPT_KEYS[request.api]
+    if key in request.extra_body:
+        raise UsageError(f"the extra body must not hold `{key}`: prompts come from the prompt set; remove it")
+    if request.api == "completions" and request.chat_template_kwargs:
+        raise UsageError("chat-template arguments need the chat API: completions apply no template; drop one of them")
+    sampling = {
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+    }
+    body: dict[str, Any] = {"model": request.model, "stream": request.stream}
+    if request.stream:
+        body["stream_options"] = {"include_usage": True}
+    body |= {name: value for name, value in sampling.items() if value is not None}
+    if request.ignore_eos:
+        body["ignore_eos"] = True
+    if request.n != 1:
+        body["n"] = request.n
+    if request.chat_template_kwargs:
+        body["chat_template_kwargs"] = request.chat_template_kwargs
+    body = _merge(body, request.extra_body)
+    if body["stream"] is not True:
+        # Servers refuse stream_options where nothing is streamed.
+        body.pop("stream_options", None)
+    try:
+        rest = msgspec.json.encode(body)[1:-1]
+    except (TypeError, UnicodeEncodeError) as error:
+        raise UsageError(f"the request options cannot be written as JSON ({error})") from error
+    if request.api == "chat":
+        return b'{"messages":[', b"]," + rest + b"}"
+    return b'{"prompt":"', b'",' + rest + b"}"
+
+
+def _merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in above.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

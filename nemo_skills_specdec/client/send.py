@@ -1,0 +1,357 @@
+"""Sends conversations to a server and times what comes back.
+
+While requests are in flight, chunks are only time-stamped and framed. An answer is decoded only where the next turn of
+its conversation needs it. Every failure ends up in `Exchange.error`, none is raised, and nothing is sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from nemo_skills_specdec.client.answer import read_answer
+from nemo_skills_specdec.client.body import PreparedConversation, encode_answer, endpoint, prepare, turn_body
+from nemo_skills_specdec.client.clock import epoch_clock, lag_of, probe_lag
+from nemo_skills_specdec.client.exchange import Conversation, Exchange, LoadOptions, RequestOptions, Sent
+from nemo_skills_specdec.client.faults import (
+    body_fault,
+    connection_fault,
+    one_line,
+    secrets_of,
+    status_fault,
+    stream_fault,
+)
+from nemo_skills_specdec.client.interrupt import run_interruptible
+from nemo_skills_specdec.client.schedule import Start, schedule
+from nemo_skills_specdec.client.sse import DONE, last_events, split_events
+
+_CONNECT_SECONDS = 20.0
+_DRAIN_SECONDS = 2.0
+_KEEP_IDLE_SECONDS = 2.0
+"""Idle connections are dropped sooner than servers do (uvicorn and cpp-httplib: 5 s), or a request could meet one that
+is just being closed and fail through no fault of the server."""
+_READ_BUFFER = 1 << 20
+_ERROR_BODY = 1 << 16
+_REFUSALS_TO_GIVE_UP = 8
+
+
+class _Window(msgspec.Struct):
+    """What the tasks of one call share."""
+
+    session: aiohttp.ClientSession
+    target: str
+    headers: dict[str, str]
+    secrets: tuple[str, ...]
+    conversations: list[PreparedConversation]
+    api: str
+    stream: bool
+    timeout_seconds: float
+    now: Callable[[], float]
+    started_at: float
+    close_at: float
+    on_exchange: Callable[[Exchange], None] | None
+    done: list[list[Exchange]]
+    stopping: bool = False
+    connected: bool = False
+    refusals: int = 0
+    gave_up: str | None = None
+
+
+async def send(
+    conversations: Sequence[Conversation],
+    *,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    request: RequestOptions,
+    load: LoadOptions,
+    on_exchange: Callable[[Exchange], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> Sent:
+    """Sends all conversations, turn by turn, and returns what came back.
+
+    The turns of a conversation follow one another with the model's own answers in between (its reasoning is not fed
+    back). If a turn fails, the later turns of that conversation are recorded as failed without being sent. Requests are
+    never repeated. If nothing at the address accepts a connection, no further conversation is started.
+
+    Args:
+        url: the server's address, with or without `/v1`.
+        headers: sent with every request, e.g. `Authorization`; their values appear in no message.
+        on_exchange: called in the event loop when a request is over, failed or not; it should return soon.
+        stop: once set, nothing more is sent and what is in flight is aborted with the error `interrupted`.
+
+    Raises:
+        UsageError: the address or the options are wrong; nothing has been sent then.
+    """
+    target = endpoint(url, request.api)
+    prepared = prepare(conversations, request)
+    starts = schedule([conversation.category for conversation in conversations], load)
+    workers = min(len(starts), load.concurrency or len(starts))
+    _allow_open_files(workers + 64)
+    clock = epoch_clock()
+    started_at = clock()
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None, socket_factory=_socket
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=load.timeout_seconds, sock_connect=_CONNECT_SECONDS),
+        read_bufsize=_READ_BUFFER,
+        trust_env=load.proxy_from_env,
+    ) as session:
+        window = _Window(
+            session=session,
+            target=target,
+            # Compressed streams arrive late and in lumps.
+            headers={"Accept-Encoding": "identity", **(headers or {}), "Content-Type": "application/json"},
+            secrets=secrets_of(url, headers or {}),
+            conversations=prepared,
+            api=request.api,
+            stream=request.extra_body.get("stream", request.stream) is True,
+            timeout_seconds=load.timeout_seconds,
+            now=clock,
+            started_at=started_at,
+            close_at=started_at + load.max_seconds if load.max_seconds is not None else float("inf"),
+            on_exchange=on_exchange,
+            done=[[] for _ in prepared],
+        )
+        lags: list[float] = []
+        probe = asyncio.create_task(probe_lag(lags))
+        try:
+            interrupted = await _run(window, starts, workers, stop)
+        finally:
+            probe.cancel()
+        ended_at = clock()
+    return Sent(
+        exchanges=[exchange for group in window.done for exchange in group],
+        not_sent=[c.question_id for c, group in zip(conversations, window.done, strict=True) if not group],
+        interrupted=interrupted,
+        gave_up=window.gave_up,
+        started_at=started_at,
+        ended_at=ended_at,
+        lag=lag_of(lags),
+    )
+
+
+def send_all(
+    conversations: Sequence[Conversation],
+    *,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    request: RequestOptions,
+    load: LoadOptions,
+    on_exchange: Callable[[Exchange], None] | None = None,
+) -> Sent:
+    """`send` for plain code; blocks until all is over.
+
+    Ctrl-C (or SIGTERM, as batch systems send it before they kill) stops sending, aborts what is in flight and returns
+    everything so far with `interrupted` set; a second one acts as if this function did nothing about it. Where an event
+    loop already runs in this thread, as in a notebook, the work is done in a thread of its own.
+
+    Raises:
+        UsageError: the address or the options are wrong; nothing has been sent then.
+    """
+
+    async def main(stop: asyncio.Event) -> Sent:
+        return await send(
+            conversations,
+            url=url,
+            headers=headers,
+            request=request,
+            load=load,
+            on_exchange=on_exchange,
+            stop=stop,
+        )
+
+    return run_interruptible(main)
+
+
+async def _run(window: _Window, starts: Sequence[Start], workers: int, stop: asyncio.Event | None) -> bool:
+    """Works through the schedule; whether it was stopped before its end."""
+    queue = iter(starts)
+    tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(_work(window, queue)) for _ in range(workers)}
+    if not tasks:
+        return False
+    stopper = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    pending = set(tasks)
+    try:
+        while pending:
+            finished, waiting = await asyncio.wait({*pending, stopper}, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished - {stopper}:
+                task.result()
+            pending = waiting - {stopper}
+            if stopper in finished:
+                break
+        interrupted = bool(pending)
+        window.stopping = interrupted
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending)
+        return interrupted
+    finally:
+        stopper.cancel()
+        for task in tasks:
+            task.cancel()
+
+
+async def _work(window: _Window, queue: Iterator[Start]) -> None:
+    """One of the conversations in flight: takes the next start from the schedule, again and again."""
+    for start in queue:
+        due = window.now() if start.offset is None else window.started_at + start.offset
+        if due >= window.close_at or window.gave_up:
+            return
+        try:
+            if (wait := due - window.now()) > 0:
+                await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            if window.stopping:
+                return
+            raise
+        # Waiting for a place may have taken it past the end.
+        if window.now() >= window.close_at or window.gave_up:
+            return
+        await _converse(window, start.index, due)
+        if window.stopping:
+            return
+
+
+async def _converse(window: _Window, index: int, scheduled_at: float) -> None:
+    conversation = window.conversations[index]
+    answers: list[bytes] = []
+    for turn in range(len(conversation.turns)):
+        exchange = Exchange(
+            question_id=conversation.question_id,
+            category=conversation.category,
+            turn=turn,
+            scheduled_at=scheduled_at,
+            sent_at=scheduled_at,
+            ended_at=scheduled_at,
+        )
+        await _exchange(window, exchange, turn_body(conversation, answers))
+        if exchange.error is None and turn + 1 < len(conversation.turns):
+            answer = read_answer(exchange)
+            exchange.error = answer.error
+            answers.append(encode_answer(answer.generation, window.api))
+        _record(window, index, exchange)
+        if exchange.error is not None:
+            for later in range(turn + 1, len(conversation.turns)):
+                _record(window, index, _never_sent(exchange, later))
+            return
+        scheduled_at = exchange.ended_at
+
+
+async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
+    """Sends one request and fills in what comes back."""
+    fault: str | None = None
+    ended = False
+    exchange.sent_at = window.now()
+    try:
+        async with window.session.post(
+            window.target, data=body, headers=window.headers, allow_redirects=False
+        ) as response:
+            window.connected = True
+            exchange.status = response.status
+            if response.status != 200:
+                message = await response.content.read(_ERROR_BODY)
+                fault = status_fault(response.status, message, response.headers.get("Location"))
+            elif _is_stream(response.content_type, window.stream):
+                exchange.streamed = True
+                done = await _follow(response.content, exchange, window.now)
+                exchange.ended_at = window.now()
+                ended = done
+                fault = stream_fault(exchange.frames, done)
+                if done and response.connection is not None:
+                    # The connection can be used again only once the last, empty HTTP chunk has been read.
+                    with contextlib.suppress(asyncio.TimeoutError, aiohttp.ClientError, OSError):
+                        await asyncio.wait_for(response.content.read(), _DRAIN_SECONDS)
+            else:
+                exchange.frames = [await response.read()]
+                fault = body_fault(exchange.frames[0])
+    except asyncio.CancelledError:
+        if not window.stopping:
+            raise
+        if not ended:
+            fault = "interrupted"
+    except Exception as error:  # whatever goes wrong with one request is that request's result
+        fault = connection_fault(error, seconds=window.timeout_seconds, chunks=len(exchange.frames))
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) and not window.connected:
+            window.refusals += 1
+            if window.refusals >= _REFUSALS_TO_GIVE_UP:
+                window.gave_up = one_line(fault, window.secrets)
+    if not ended:
+        exchange.ended_at = window.now()
+    if fault is not None:
+        exchange.error = one_line(fault, window.secrets)
+
+
+async def _follow(content: aiohttp.StreamReader, exchange: Exchange, now: Callable[[], float]) -> bool:
+    """Time-stamps and frames a stream until `[DONE]` or its end; whether `[DONE]` came."""
+    frames, times = exchange.frames, exchange.chunk_times
+    rest = b""
+    while data := await content.readany():
+        at = now()
+        payloads, rest = split_events(rest + data if rest else data)
+        for payload in payloads:
+            if payload == DONE:
+                return True
+            frames.append(payload)
+            times.append(at)
+    at = now()
+    for payload in last_events(rest):
+        if payload == DONE:
+            return True
+        frames.append(payload)
+        times.append(at)
+    return False
+
+
+def _record(window: _Window, index: int, exchange: Exchange) -> None:
+    window.done[index].append(exchange)
+    if window.on_exchange is not None:
+        window.on_exchange(exchange)
+
+
+def _never_sent(failed: Exchange, turn: int) -> Exchange:
+    return Exchange(
+        question_id=failed.question_id,
+        category=failed.category,
+        turn=turn,
+        scheduled_at=failed.ended_at,
+        sent_at=failed.ended_at,
+        ended_at=failed.ended_at,
+        sent=False,
+        error=f"not sent: turn {failed.turn} failed",
+    )
+
+
+def _is_stream(content_type: str, asked: bool) -> bool:
+    """Servers may ignore `stream`, and some name a stream's type wrongly, but none calls it JSON."""
+    return content_type == "text/event-stream" or (asked and content_type != "application/json")
+
+
+def _socket(address: Any) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    if family in (socket.AF_INET, socket.AF_INET6):
+        # Small requests must not wait for Nagle; a long prefill must not be taken for a dead connection.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return made
+
+
+def _allow_open_files(needed: int) -> None:
+    """Raises the soft limit on open files where it is too low; if that fails, the requests will say so."""
+    try:
+        import resource
+    except ImportError:  # no such limit on this system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))

@@ -1,0 +1,135 @@
+"""Durations of one request and rates of a window: pure functions, all in seconds.
+
+Chunks are those that carry a choice, from the first with generated text to the last; under speculation one chunk holds
+several tokens, so times between chunks are never called inter-token latencies.
+
+    TTFT  = first chunk - sent                                 opening a connection, where one is needed, included
+    TPOT  = (last chunk - first chunk) / (completion_tokens - 1)     tokens from the server's usage
+    E2E   = ended - sent
+
+The first chunk may hold more than one token; TPOT then is low by the share of those tokens, at most (K + 1) / tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from nemo_skills_specdec.client.exchange import Answer, Exchange
+from nemo_skills_specdec.records import RequestRecord
+
+PERCENTILES = (50, 90, 95, 99)
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations of one request in seconds; None where the request failed or they cannot be known.
+
+    Attributes:
+        queue_seconds: from when the schedule wanted it sent until it was sent; 0 for one that was never sent.
+        e2e_seconds: from sending to the end of the answer.
+        ttft_seconds: from sending to the first chunk with generated text.
+        tpot_seconds: time per output token after the first; needs usage, two chunks and two tokens.
+        num_chunks: chunks from the first with generated text to the last.
+        inter_chunk_seconds: mean time between them; None for fewer than two.
+        inter_chunk_p99_seconds: 99th percentile of the times between them, method as in `percentiles`.
+    """
+
+    queue_seconds: float
+    e2e_seconds: float | None = None
+    ttft_seconds: float | None = None
+    tpot_seconds: float | None = None
+    num_chunks: int | None = None
+    inter_chunk_seconds: float | None = None
+    inter_chunk_p99_seconds: float | None = None
+
+
+def timing_of(exchange: Exchange, answer: Answer) -> Timing:
+    """Durations of one request, from its times and its decoded answer."""
+    queue = max(exchange.sent_at - exchange.scheduled_at, 0.0)
+    if exchange.error or answer.error:
+        return Timing(queue_seconds=queue)
+    e2e = exchange.ended_at - exchange.sent_at
+    if answer.first_content is None or answer.last_content is None:
+        return Timing(queue_seconds=queue, e2e_seconds=e2e)
+    times = exchange.chunk_times[answer.first_content : answer.last_content + 1]
+    decoding = times[-1] - times[0]
+    several = len(times) > 1
+    tokens = answer.completion_tokens or 0
+    return Timing(
+        queue_seconds=queue,
+        e2e_seconds=e2e,
+        ttft_seconds=times[0] - exchange.sent_at,
+        tpot_seconds=decoding / (tokens - 1) if several and tokens > 1 and decoding > 0 else None,
+        num_chunks=len(times),
+        inter_chunk_seconds=decoding / (len(times) - 1) if several else None,
+        inter_chunk_p99_seconds=float(np.percentile(np.diff(times), 99)) if several else None,
+    )
+
+
+def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
+    """The record of one request, without acceptance counts. Of a failed request the text that arrived is kept."""
+    timing = timing_of(exchange, answer)
+    return RequestRecord(
+        question_id=exchange.question_id,
+        category=exchange.category,
+        turn=exchange.turn,
+        response_id=answer.response_id,
+        status=exchange.status,
+        error=exchange.error or answer.error,
+        generation=answer.generation,
+        reasoning=answer.reasoning,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        start_time=exchange.sent_at,
+        end_time=exchange.ended_at,
+        queue_seconds=timing.queue_seconds,
+        ttft_seconds=timing.ttft_seconds,
+        tpot_seconds=timing.tpot_seconds,
+        num_chunks=timing.num_chunks,
+        inter_chunk_seconds=timing.inter_chunk_seconds,
+        inter_chunk_p99_seconds=timing.inter_chunk_p99_seconds,
+    )
+
+
+def per_user_tokens_per_second(record: RequestRecord) -> float | None:
+    """Output tokens per second as one user sees them.
+
+    Streamed: (completion_tokens - 1) / (last chunk - first chunk), that is 1 / TPOT, so waiting for the first token
+    does not count. Not streamed: completion_tokens / E2E, waiting included. None where the request failed or neither
+    is known.
+    """
+    if record.error is not None:
+        return None
+    if record.tpot_seconds:
+        return 1 / record.tpot_seconds
+    seconds = record.end_time - record.start_time
+    if record.num_chunks is None and record.completion_tokens and seconds > 0:
+        return record.completion_tokens / seconds
+    return None
+
+
+def system_tokens_per_second(records: Sequence[RequestRecord]) -> float | None:
+    """Output tokens per second of the whole server: the tokens of all requests that succeeded, over the span of all.
+
+    The span runs from the first request sent to the last one over, failed ones included, so it holds ramp-up and drain.
+    None without a token.
+    """
+    tokens = sum(record.completion_tokens or 0 for record in records if record.error is None)
+    if not tokens:
+        return None
+    seconds = max(record.end_time for record in records) - min(record.start_time for record in records)
+    return tokens / seconds if seconds > 0 else None
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p90, p95 and p99 by linear interpolation between order statistics; empty for no value.
+
+    Hyndman and Fan (1996), type 7: at position (n - 1) * q of the sorted values; NumPy's default.
+    """
+    if not values:
+        return {}
+    found = np.percentile(np.asarray(values, dtype=float), PERCENTILES)
+    return {f"p{q}": float(value) for q, value in zip(PERCENTILES, found, strict=True)}
