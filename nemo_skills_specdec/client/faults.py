@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,6 +40,13 @@ def one_line(text: str, secrets: Sequence[str] = ()) -> str:
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."
 
 
+def without_secrets(data: bytes, secrets: Sequence[str]) -> bytes:
+    """The bytes without secrets, for what is kept of a failed request: servers repeat a wrong key in their answer."""
+    for secret in secrets:
+        data = data.replace(secret.encode(), b"***")
+    return data
+
+
 def connection_fault(error: BaseException, *, seconds: float, chunks: int) -> str:
     """Why sending or receiving broke off, after how many chunks."""
     after = f" after {chunks} chunks" if chunks else ""
@@ -48,8 +56,12 @@ def connection_fault(error: BaseException, *, seconds: float, chunks: int) -> st
         return f"no complete answer within {seconds:g} s{after}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"cannot connect: the server's certificate is not trusted ({error.certificate_error})"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"cannot connect: the host {error.host} is unknown"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno
+        reason = os.strerror(number) if number and number > 0 else str(error.os_error)
+        return f"cannot connect to {error.host}:{error.port}: {reason}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without answering"
     if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)):

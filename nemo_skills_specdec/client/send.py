@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,7 @@ from nemo_skills_specdec.client.faults import (
     secrets_of,
     status_fault,
     stream_fault,
+    without_secrets,
 )
 from nemo_skills_specdec.client.interrupt import run_interruptible
 from nemo_skills_specdec.client.schedule import Start, schedule
@@ -57,8 +59,9 @@ class _Window(msgspec.Struct):
     close_at: float
     on_exchange: Callable[[Exchange], None] | None
     done: list[list[Exchange]]
+    closed: asyncio.Event
+    connected: asyncio.Event
     stopping: bool = False
-    connected: bool = False
     refusals: int = 0
     gave_up: str | None = None
 
@@ -93,6 +96,9 @@ async def send(
     starts = schedule([conversation.category for conversation in conversations], load)
     workers = min(len(starts), load.concurrency or len(starts))
     _allow_open_files(workers + 64)
+    connected = asyncio.Event()
+    connections = aiohttp.TraceConfig()
+    connections.on_connection_create_end.append(partial(_note_connection, connected))
     clock = epoch_clock()
     started_at = clock()
     async with aiohttp.ClientSession(
@@ -103,6 +109,7 @@ async def send(
         timeout=aiohttp.ClientTimeout(total=load.timeout_seconds, sock_connect=_CONNECT_SECONDS),
         read_bufsize=_READ_BUFFER,
         trust_env=load.proxy_from_env,
+        trace_configs=[connections],
     ) as session:
         window = _Window(
             session=session,
@@ -119,6 +126,8 @@ async def send(
             close_at=started_at + load.max_seconds if load.max_seconds is not None else float("inf"),
             on_exchange=on_exchange,
             done=[[] for _ in prepared],
+            closed=asyncio.Event(),
+            connected=connected,
         )
         lags: list[float] = []
         probe = asyncio.create_task(probe_lag(lags))
@@ -174,29 +183,23 @@ def send_all(
 async def _run(window: _Window, starts: Sequence[Start], workers: int, stop: asyncio.Event | None) -> bool:
     """Works through the schedule; whether it was stopped before its end."""
     queue = iter(starts)
-    tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(_work(window, queue)) for _ in range(workers)}
-    if not tasks:
-        return False
+    tasks = [asyncio.ensure_future(_work(window, queue)) for _ in range(workers)]
     stopper = asyncio.ensure_future((stop or asyncio.Event()).wait())
-    pending = set(tasks)
+    work: asyncio.Future[Any] = asyncio.gather(*tasks)
     try:
-        while pending:
-            finished, waiting = await asyncio.wait({*pending, stopper}, return_when=asyncio.FIRST_COMPLETED)
-            for task in finished - {stopper}:
-                task.result()
-            pending = waiting - {stopper}
-            if stopper in finished:
-                break
-        interrupted = bool(pending)
-        window.stopping = interrupted
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending)
-        return interrupted
+        await asyncio.wait((work, stopper), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work
+        else:
+            window.stopping = True
     finally:
-        stopper.cancel()
-        for task in tasks:
+        for task in (*tasks, stopper):
             task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return window.stopping
 
 
 async def _work(window: _Window, queue: Iterator[Start]) -> None:
@@ -205,13 +208,9 @@ async def _work(window: _Window, queue: Iterator[Start]) -> None:
         due = window.now() if start.offset is None else window.started_at + start.offset
         if due >= window.close_at or window.gave_up:
             return
-        try:
-            if (wait := due - window.now()) > 0:
-                await asyncio.sleep(wait)
-        except asyncio.CancelledError:
-            if window.stopping:
-                return
-            raise
+        if (wait := due - window.now()) > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(window.closed.wait(), wait)
         # Waiting for a place may have taken it past the end.
         if window.now() >= window.close_at or window.gave_up:
             return
@@ -238,7 +237,7 @@ async def _converse(window: _Window, index: int, scheduled_at: float) -> None:
             exchange.error = answer.error
             answers.append(encode_answer(answer.generation, window.api))
         _record(window, index, exchange)
-        if exchange.error is not None:
+        if exchange.error is not None or window.stopping:
             for later in range(turn + 1, len(conversation.turns)):
                 _record(window, index, _never_sent(exchange, later))
             return
@@ -254,7 +253,6 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
         async with window.session.post(
             window.target, data=body, headers=window.headers, allow_redirects=False
         ) as response:
-            window.connected = True
             exchange.status = response.status
             if response.status != 200:
                 message = await response.content.read(_ERROR_BODY)
@@ -279,14 +277,19 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
             fault = "interrupted"
     except Exception as error:  # whatever goes wrong with one request is that request's result
         fault = connection_fault(error, seconds=window.timeout_seconds, chunks=len(exchange.frames))
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) and not window.connected:
+        if (
+            isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            and not window.connected.is_set()
+        ):
             window.refusals += 1
             if window.refusals >= _REFUSALS_TO_GIVE_UP:
                 window.gave_up = one_line(fault, window.secrets)
+                window.closed.set()
     if not ended:
         exchange.ended_at = window.now()
     if fault is not None:
         exchange.error = one_line(fault, window.secrets)
+        exchange.frames = [without_secrets(frame, window.secrets) for frame in exchange.frames]
 
 
 async def _follow(content: aiohttp.StreamReader, exchange: Exchange, now: Callable[[], float]) -> bool:
@@ -316,6 +319,10 @@ def _record(window: _Window, index: int, exchange: Exchange) -> None:
         window.on_exchange(exchange)
 
 
+async def _note_connection(connected: asyncio.Event, *_: object) -> None:
+    connected.set()
+
+
 def _never_sent(failed: Exchange, turn: int) -> Exchange:
     return Exchange(
         question_id=failed.question_id,
@@ -325,7 +332,7 @@ def _never_sent(failed: Exchange, turn: int) -> Exchange:
         sent_at=failed.ended_at,
         ended_at=failed.ended_at,
         sent=False,
-        error=f"not sent: turn {failed.turn} failed",
+        error="interrupted" if failed.error in (None, "interrupted") else f"not sent: turn {failed.turn} failed",
     )
 
 
