@@ -1,0 +1,325 @@
+"""The engine: continuous batching, prefill in pieces, and a verification step for all running sequences at once.
+
+One step first prefills waiting requests (at most `PREFILL_BUDGET` tokens, so that running texts do not stall), then
+decodes one round for every running sequence: propose, verify in one pass of the target, accept, emit. As in vLLM a
+text's first token comes from its prefill, without a draft, and drafts are not shortened near `max_tokens`: tokens
+accepted past the end of the text are dropped, but stay counted.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, NoDrafter, PromptLookup
+from nemo_skills_specdec.embedded.ledger import Ledger
+from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, load
+from nemo_skills_specdec.embedded.options import EmbeddedOptions
+from nemo_skills_specdec.embedded.sampling import Shape, draw, probabilities, verify, verify_greedy
+from nemo_skills_specdec.embedded.sequence import Ending, FinishReason, Sequence, StepOutput, StepReport
+from nemo_skills_specdec.embedded.text import GrowingText, Vocabulary
+from nemo_skills_specdec.embedded.weights import read_config
+from nemo_skills_specdec.errors import DataError, UsageError
+
+PREFILL_BUDGET = 256
+"""Prompt tokens computed in one step."""
+
+RESERVED_FOR_TEXT = 16
+"""Tokens of the context that a prompt must leave; longer prompts are cut on the left."""
+
+
+class Models(msgspec.Struct, frozen=True):
+    """What engines share: the vocabulary, the models, and the context they serve.
+
+    Attributes:
+        context: prompt and text together, in tokens.
+        draft: None unless the method is `draft_model`.
+    """
+
+    vocabulary: Vocabulary
+    target: Llama
+    draft: Llama | None
+    context: int
+    capacity: int
+
+
+def load_models(options: EmbeddedOptions) -> Models:
+    """Reads the model folder of the options, or the pair of this package.
+
+    Raises:
+        DataError: a file is missing or unfit, or the two models do not share a vocabulary.
+    """
+    folder = Path(options.model_dir) if options.model_dir is not None else Path(__file__).parent / "models"
+    config = read_config(folder / "target")
+    context = min(options.max_model_len or config.max_position_embeddings, config.max_position_embeddings)
+    capacity = context + (options.draft_length if options.speculative else 0) + 1
+    vocabulary = Vocabulary(folder)
+    target = load(folder / "target", positions=capacity)
+    draft = load(folder / "draft", positions=capacity) if options.method == "draft_model" else None
+    if draft is not None and draft.config.vocab_size != config.vocab_size:
+        raise DataError(
+            f"{folder}: target and draft differ in vocab_size ({config.vocab_size}, {draft.config.vocab_size}); "
+            "use a pair that shares its tokenizer"
+        )
+    return Models(vocabulary=vocabulary, target=target, draft=draft, context=context, capacity=capacity)
+
+
+class Engine:
+    """Decodes requests; not thread-safe, every call comes from one thread.
+
+    Attributes:
+        index: number of this engine in its server.
+        ledger: every step made.
+        truncated_prompts: prompts cut on the left so far.
+    """
+
+    def __init__(self, models: Models, options: EmbeddedOptions, *, index: int = 0) -> None:
+        self.index = index
+        self.models = models
+        self.draft_length = options.draft_length if options.speculative else 0
+        self.ledger = Ledger(index, self.draft_length, keep=options.ledger_requests)
+        self.truncated_prompts = 0
+        self._slots = options.max_num_seqs
+        # One slot more than sequences run: the prefill works there, so running sequences stay side by side.
+        self._cache = KeyValueCache(models.target.config, slots=self._slots + 1, capacity=models.capacity)
+        self._drafter = _drafter(models, options)
+        self._seeds = np.random.SeedSequence(options.seed, spawn_key=(index,))
+        self._waiting: deque[Sequence] = deque()
+        self._prefilling: Sequence | None = None
+        self._prefilled = 0
+        self._running: list[Sequence] = []
+        self._step = 0
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that hold a slot."""
+        return len(self._running) + (self._prefilling is not None)
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences in the queue."""
+        return len(self._waiting)
+
+    @property
+    def tokens_in_use(self) -> int:
+        """Positions of the cache that running sequences hold."""
+        return sum(len(sequence.tokens) for sequence in self._running) + self._prefilled
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._running or self._waiting or self._prefilling)
+
+    def submit(
+        self,
+        request_id: str,
+        prompt: list[int],
+        shape: Shape,
+        ending: Ending,
+        *,
+        seed: int | None = None,
+        streaming: bool = False,
+    ) -> Sequence:
+        """Puts a request into the queue.
+
+        Args:
+            request_id: unique among running requests.
+            prompt: token ids; a prompt longer than the context less `RESERVED_FOR_TEXT` is cut on the left, its first
+                token kept if it is the model's begin token.
+            shape: how to sample.
+            ending: when to end; `max_tokens` is lowered to what the context holds.
+            seed: makes the text repeatable; None takes one from the engine's own.
+            streaming: only noted, for the metrics.
+
+        Raises:
+            UsageError: the prompt is empty, or holds ids that the model does not know.
+        """
+        config = self.models.target.config
+        if not prompt:
+            raise UsageError("the prompt is empty; send at least one token")
+        if min(prompt) < 0 or max(prompt) >= config.vocab_size:
+            raise UsageError(f"the prompt holds token ids outside 0..{config.vocab_size - 1}")
+        room = self.models.context - RESERVED_FOR_TEXT
+        truncated = max(0, len(prompt) - room)
+        if truncated:
+            begin = [prompt[0]] if prompt[0] == config.bos_token_id else []
+            prompt = begin + prompt[len(prompt) - room + len(begin) :]
+            self.truncated_prompts += 1
+        ending = msgspec.structs.replace(ending, max_tokens=min(ending.max_tokens, self.models.context - len(prompt)))
+        ends = frozenset(ending.stop_token_ids) | (frozenset() if ending.ignore_eos else config.eos_token_ids)
+        source = np.random.SeedSequence(seed) if seed is not None else self._seeds.spawn(1)[0]
+        sequence = Sequence(
+            request_id=request_id,
+            tokens=list(prompt),
+            prompt_length=len(prompt),
+            truncated=truncated,
+            shape=shape,
+            ending=ending,
+            ends=ends,
+            text=GrowingText(self.models.vocabulary.token_bytes, ending.stop),
+            rng=np.random.Generator(np.random.PCG64(source)),
+            steps=self.ledger.open(request_id, len(prompt)),
+            engine=self.index,
+            streaming=streaming,
+        )
+        self._waiting.append(sequence)
+        return sequence
+
+    def abort(self, sequence: Sequence) -> bool:
+        """Drops a request that nobody waits for; False if it had ended already."""
+        if sequence.finish_reason is not None:
+            return False
+        sequence.finish_reason = "abort"
+        if sequence is self._prefilling:
+            self._prefilling, self._prefilled = None, 0
+        elif sequence in self._running:
+            self._release([self._running.index(sequence)])
+        else:
+            self._waiting.remove(sequence)
+        self._close(sequence)
+        return True
+
+    def step(self) -> StepReport:
+        """Prefills a little, then decodes one round."""
+        self._step += 1
+        outputs: list[StepOutput] = []
+        prefilled = sum(self._prefill(outputs))
+        if self._running:
+            self._decode(outputs)
+        return StepReport(self.index, prefilled, outputs)
+
+    def _prefill(self, outputs: list[StepOutput]) -> Iterator[int]:
+        budget = PREFILL_BUDGET
+        while budget > 0:
+            if self._prefilling is None:
+                if not self._waiting or len(self._running) >= self._slots:
+                    return
+                self._prefilling, self._prefilled = self._waiting.popleft(), 0
+                self._prefilling.scheduled = time.perf_counter()
+            sequence, start = self._prefilling, self._prefilled
+            piece = np.array(sequence.tokens[start : start + budget])
+            x = self.models.target.forward(self._cache, piece[None, :], np.array([start]), first_slot=self._slots)
+            self._drafter.prefill(self._slots, piece, start)
+            budget -= len(piece)
+            self._prefilled += len(piece)
+            yield len(piece)
+            if self._prefilled == sequence.prompt_length:
+                self._prefilling, self._prefilled = None, 0
+                outputs.append(self._first_token(sequence, self.models.target.logits(x[-1:])))
+
+    def _first_token(self, sequence: Sequence, logits: np.ndarray) -> StepOutput:
+        if sequence.shape.greedy:
+            token = int(logits[0].argmax())
+        else:
+            token = draw(probabilities(logits, [sequence.shape])[0], sequence.rng.random())
+        self.ledger.first_token(sequence.steps)
+        output = self._emit(sequence, [token], prefill=True, drafted=0, accepted=0)
+        if sequence.finish_reason is not None:
+            self._close(sequence)
+        else:
+            slot = len(self._running)
+            self._running.append(sequence)
+            self._cache.move(self._slots, slot, sequence.prompt_length)
+            self._drafter.move(self._slots, slot, sequence.prompt_length)
+        return output
+
+    def _decode(self, outputs: list[StepOutput]) -> None:
+        running = self._running
+        drafts = self._drafter.propose(running)
+        lengths = [1 + len(draft.tokens) for draft in drafts]
+        width = max(lengths)
+        tokens = np.zeros((len(running), width), np.int64)
+        for row, (sequence, draft) in enumerate(zip(running, drafts, strict=True)):
+            tokens[row, : lengths[row]] = [sequence.tokens[-1], *draft.tokens]
+        rows = None
+        if min(lengths) < width:
+            rows = np.flatnonzero((np.arange(width) < np.array(lengths)[:, None]).ravel())
+        starts = np.array([len(sequence.tokens) - 1 for sequence in running])
+        target = self.models.target
+        logits = target.logits(target.forward(self._cache, tokens, starts, rows=rows))
+
+        ended: list[int] = []
+        for slot, (sequence, draft, chain) in enumerate(
+            zip(running, drafts, self._verified(drafts, lengths, logits), strict=True)
+        ):
+            drafted, accepted = len(draft.tokens), len(chain) - 1
+            output = self._emit(sequence, chain, prefill=False, drafted=drafted, accepted=accepted)
+            self.ledger.verified(
+                sequence.steps, self._step, drafted=drafted, accepted=accepted, emitted=output.emitted
+            )
+            outputs.append(output)
+            if sequence.finish_reason is not None:
+                ended.append(slot)
+        finished = [running[slot] for slot in ended]
+        self._release(ended)
+        for sequence in finished:
+            self._close(sequence)
+
+    def _verified(self, drafts: list[Draft], lengths: list[int], logits: np.ndarray) -> Iterator[list[int]]:
+        """For each sequence the accepted tokens, and the one that follows them."""
+        running = self._running
+        greedy = [sequence.shape.greedy for sequence in running]
+        best = logits.argmax(axis=1).tolist() if any(greedy) else []
+        shaped = logits
+        if not all(greedy):
+            # Greedy rows are shaped too, with a stand-in, so that rows keep their places.
+            shapes = [
+                Shape() if sequence.shape.greedy else sequence.shape
+                for sequence, length in zip(running, lengths, strict=True)
+                for _ in range(length)
+            ]
+            shaped = probabilities(logits, shapes)
+        start = 0
+        for sequence, draft, length in zip(running, drafts, lengths, strict=True):
+            rows = slice(start, start + length)
+            start += length
+            if sequence.shape.greedy:
+                accepted, following = verify_greedy(draft.tokens, best[rows])
+            else:
+                accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], sequence.rng.random)
+            yield [*draft.tokens[:accepted], following]
+
+    def _emit(
+        self, sequence: Sequence, tokens: list[int], *, prefill: bool, drafted: int, accepted: int
+    ) -> StepOutput:
+        emitted, text = sequence.extend(tokens)
+        now = time.perf_counter()
+        since = sequence.arrived if sequence.last_token is None else sequence.last_token
+        if sequence.first_token is None:
+            sequence.first_token = now
+        sequence.last_token = now
+        return StepOutput(sequence, prefill, drafted, accepted, emitted, text, now - since, sequence.finish_reason)
+
+    def _release(self, slots: list[int]) -> None:
+        """Frees slots; the last running sequences move into the gaps, so that all sit side by side."""
+        for slot in reversed(slots):
+            last = self._running.pop()
+            if slot < len(self._running):
+                self._running[slot] = last
+                self._cache.move(len(self._running), slot, len(last.tokens))
+                self._drafter.move(len(self._running), slot, len(last.tokens))
+
+    def _close(self, sequence: Sequence) -> None:
+        reason: FinishReason = sequence.finish_reason or "error"
+        self.ledger.close(sequence.steps, reason)
+        self._drafter.forget(sequence)
+
+
+def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
+    if options.method == "ngram":
+        return PromptLookup(
+            shortest=options.prompt_lookup_min,
+            longest=options.prompt_lookup_max,
+            draft_length=options.draft_length,
+        )
+    if models.draft is not None:
+        return DraftModel(
+            models.draft,
+            slots=options.max_num_seqs + 1,
+            capacity=models.capacity,
+            draft_length=options.draft_length,
+        )
+    return NoDrafter()

@@ -1,0 +1,140 @@
+"""Lossless speculative sampling: what is emitted is distributed as if the target model alone had been sampled.
+
+One step of a chain: token x was drawn from the drafter's q and is accepted with probability min(1, p(x)/q(x)); at the
+first refusal a token is drawn from the residual max(p - q, 0), normalised, and the step ends; if all are accepted, one
+more token is drawn from p after the last of them (the bonus token). Then P(emit y) = min(p(y), q(y)) +
+(1 - sum_x min(p(x), q(x))) * residual(y) = p(y) for every q. A drafter that proposes one token for certain (n-gram
+look-up, greedy) has q = 1 there: accept with p(x), residual p without x.
+Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2023, theorem 3.5.
+
+Temperature, top-k, top-p and min-p shape p and q alike, before the rule: the result is lossless for the shaped p.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from nemo_skills_specdec.embedded.weights import Floats
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How logits become a distribution.
+
+    Attributes:
+        temperature: 0 is greedy: all mass on the first of the largest logits.
+        top_p: keep the smallest set of most likely tokens whose mass reaches this.
+        top_k: keep this many most likely tokens; 0 or below keeps all.
+        min_p: drop tokens below this share of the largest probability.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is left to chance."""
+        return self.temperature == 0.0
+
+    @property
+    def filtered(self) -> bool:
+        """Whether some tokens lose their mass."""
+        return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
+
+
+def probabilities(logits: Floats, shapes: Sequence[Shape]) -> Floats:
+    """Distributions of rows.
+
+    Args:
+        logits: (rows, vocabulary).
+        shapes: one a row; none of them greedy.
+
+    Returns:
+        (rows, vocabulary), rows sum to 1 up to float32 rounding.
+    """
+    scale = np.array([1.0 / shape.temperature for shape in shapes], np.float32)
+    weights = logits * scale[:, None]
+    weights -= weights.max(axis=1, keepdims=True)
+    np.exp(weights, out=weights)
+    for row, shape in enumerate(shapes):
+        if shape.filtered:
+            weights[row] = _filtered(weights[row], shape)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def draw(distribution: Floats | NDArray[np.float64], uniform: float) -> int:
+    """The token at quantile `uniform` of [0, 1); the distribution need not be normalised."""
+    cumulative = np.cumsum(distribution, dtype=np.float64)
+    token = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+    return min(token, len(cumulative) - 1)
+
+
+def acceptance_probability(p: Floats, q: Floats | None, token: int) -> float:
+    """min(1, p/q) of a drafted token; `q` None means that the drafter proposed it for certain."""
+    if q is None:
+        return min(1.0, float(p[token]))
+    return min(1.0, float(p[token]) / float(q[token]))
+
+
+def residual(p: Floats, q: Floats | None, token: int) -> Floats:
+    """What to draw from after `token` was refused: max(p - q, 0), not normalised."""
+    if q is None:
+        left = p.copy()
+        left[token] = 0.0
+        return left
+    return np.maximum(p - q, np.float32(0))
+
+
+def verify_greedy(draft: Sequence[int], best: Sequence[int]) -> tuple[int, int]:
+    """Accepts drafted tokens while they are the target's first choice.
+
+    Args:
+        draft: k drafted tokens.
+        best: the target's first choice after 0..k accepted tokens, k + 1 of them.
+
+    Returns:
+        The number accepted, and the token that follows them.
+    """
+    accepted = 0
+    while accepted < len(draft) and draft[accepted] == best[accepted]:
+        accepted += 1
+    return accepted, best[accepted]
+
+
+def verify(draft: Sequence[int], q: Sequence[Floats | None], p: Floats, uniform: Callable[[], float]) -> tuple[int, int]:
+    """Accepts or refuses a chain of drafted tokens by the rule of this module.
+
+    Args:
+        draft: k drafted tokens.
+        q: the distribution each was drawn from; None where the drafter proposed it for certain.
+        p: (k + 1, vocabulary), the target's distributions after 0..k accepted tokens.
+        uniform: draws from [0, 1).
+
+    Returns:
+        The number accepted, and the token that follows them.
+    """
+    for accepted, (token, proposed) in enumerate(zip(draft, q, strict=True)):
+        if uniform() >= acceptance_probability(p[accepted], proposed, token):
+            left = residual(p[accepted], proposed, token)
+            # Rounding can leave nothing where p equals q; p itself is then the limit.
+            return accepted, draw(left if left.any() else p[accepted], uniform())
+    return len(draft), draw(p[len(draft)], uniform())
+
+
+def _filtered(weights: Floats, shape: Shape) -> Floats:
+    keep = np.ones(len(weights), bool)
+    if shape.min_p > 0.0:
+        keep &= weights >= shape.min_p * weights.max()
+    if shape.top_k > 0 or shape.top_p < 1.0:
+        order = np.argsort(-weights, kind="stable")
+        if shape.top_k > 0:
+            keep[order[shape.top_k :]] = False
+        if shape.top_p < 1.0:
+            ranked = np.where(keep, weights, np.float32(0))[order].astype(np.float64)
+            before = np.cumsum(ranked) - ranked
+            keep[order[before >= shape.top_p * ranked.sum()]] = False
+    return np.where(keep, weights, np.float32(0))
