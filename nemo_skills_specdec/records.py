@@ -51,7 +51,7 @@ class Message(msgspec.Struct, frozen=True):
     content: str
 
 
-class PromptRow(msgspec.Struct, kw_only=True, omit_defaults=True):
+class PromptRow(msgspec.Struct, kw_only=True):
     """One prompt: what to send, and which kind of text it is.
 
     Attributes:

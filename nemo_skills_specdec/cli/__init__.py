@@ -1,0 +1,57 @@
+"""The command line, `ns-specdec`. One file a command; each imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nemo_skills_specdec import __version__
+from nemo_skills_specdec.cli.diff import diff
+from nemo_skills_specdec.cli.doctor import doctor
+from nemo_skills_specdec.cli.eval import eval_command
+from nemo_skills_specdec.cli.serve import serve
+from nemo_skills_specdec.errors import SpecdecError
+
+app = typer.Typer(
+    name="ns-specdec",
+    help="Measures speculative decoding on a live vLLM, SGLang or llama.cpp server.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("eval")(eval_command)
+app.command()(doctor)
+app.command()(diff)
+app.command()(serve)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Measures speculative decoding on a live vLLM, SGLang or llama.cpp server."""
+
+
+def main() -> None:
+    """Runs the command line: one line on stderr and exit code 2 for what the user can mend, 130 after Ctrl-C."""
+    try:
+        app()
+    except SpecdecError as error:
+        print(f"ns-specdec: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("ns-specdec: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,180 @@
+"""What `eval` does once its options are read: find or start the server, measure, show, write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+
+from nemo_skills_specdec.cli._progress import live_progress
+from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.evaluator.evaluate import Plan, Run, evaluate
+from nemo_skills_specdec.evaluator.run_directory import (
+    manifest_of,
+    output_rows,
+    prepare_directory,
+    write_run,
+    write_snapshots,
+)
+from nemo_skills_specdec.records import PromptRow
+from nemo_skills_specdec.report.terminal import print_evaluation
+from nemo_skills_specdec.servers.base import EngineName, ServerInfo
+from nemo_skills_specdec.servers.detect import detect
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of one `eval`, checked. It never holds the API key, only the name of its variable."""
+
+    benchmark: str
+    rows: list[PromptRow]
+    server_url: str | None
+    metrics_urls: tuple[str, ...]
+    server_type: EngineName | None
+    api_key_env: str
+    request_files: Path | None
+    request: RequestOptions
+    load: LoadOptions
+    warmup: int
+    by_category: bool | None
+    output_dir: Path | None
+    json_output: bool
+    strict: bool
+    seed: int
+    launch: Literal["embedded", "llamacpp"]
+    dialect: Literal["vllm", "sglang"]
+    method: Literal["draft_model", "ngram", "none"] | None
+    draft_length: int
+
+
+def run(job: Job) -> None:
+    """Measures and reports.
+
+    Raises:
+        UsageError: the server or the run directory cannot be used.
+        typer.Exit: 1 for an invalid measurement with `--strict`, 130 after Ctrl-C.
+    """
+    errors = Console(stderr=True, highlight=False)
+    directory = job.output_dir or Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{job.benchmark}"
+    prepare_directory(directory)
+    with _server(job, errors) as base_url:
+        headers = _headers(job)
+        metrics_urls = job.metrics_urls or (base_url,)
+        info = detect(base_url, metrics_urls, headers, server_type=job.server_type)
+        request = msgspec.structs.replace(job.request, model=job.request.model or _first_model(info))
+        errors.print(_introduction(info, job, request))
+        plan = Plan(
+            base_url=base_url,
+            metrics_urls=tuple(metrics_urls),
+            request=request,
+            load=job.load,
+            warmup_requests=job.warmup,
+            by_category=job.by_category,
+            request_files=job.request_files,
+            seed=job.seed,
+        )
+        with live_progress(errors, prompts=len(job.rows), requests=_turns(job.rows)) as progress:
+            measured = evaluate(job.benchmark, job.rows, plan, info, headers=headers, progress=progress)
+    if job.json_output:
+        sys.stdout.write(msgspec.json.encode(measured.evaluation).decode() + "\n")
+    else:
+        print_evaluation(measured.evaluation, Console(highlight=False))
+    _write(directory, job, plan, info, measured)
+    errors.print(f"written to {directory}", style="dim")
+    if measured.evaluation.status == "interrupted":
+        raise typer.Exit(130)
+    if job.strict and not measured.evaluation.valid:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _server(job: Job, console: Console) -> Iterator[str]:
+    """The server to measure: the one given, or one started for this run and stopped after it."""
+    if job.server_url is not None:
+        yield job.server_url
+        return
+    with contextlib.ExitStack() as stack:
+        if job.launch == "llamacpp":
+            from nemo_skills_specdec.experiments.launch.llamacpp import LlamaCppOptions, start_llamacpp
+
+            if job.method == "draft_model":
+                raise UsageError("--launch llamacpp has no draft model; use --method ngram or none")
+            console.print("starting llama.cpp with SmolLM2-135M-Instruct ...", style="dim")
+            options = LlamaCppOptions(method=job.method or "ngram", draft_length=job.draft_length)
+            yield stack.enter_context(start_llamacpp(options)).base_url
+        else:
+            from nemo_skills_specdec.embedded.launch import start
+            from nemo_skills_specdec.embedded.options import EmbeddedOptions
+
+            console.print("no --server-url: starting the embedded engine ...", style="dim")
+            embedded = EmbeddedOptions(
+                dialect=job.dialect, method=job.method or "draft_model", draft_length=job.draft_length
+            )
+            yield stack.enter_context(start(embedded)).base_url
+
+
+def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Run) -> None:
+    """Writes the run directory. The result has been shown by now, so a full disk loses files only."""
+    manifest = manifest_of(_arguments(job, plan), info, job.rows, measured.started_at, measured.ended_at)
+    try:
+        write_snapshots(directory, measured.snapshots)
+        write_run(
+            directory,
+            rows=output_rows(job.rows, measured.records),
+            evaluation=measured.evaluation,
+            manifest=manifest,
+        )
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the run to {directory}: {error.strerror}; the result above is all that is kept. "
+            "Free space or give another --output-dir, and run again"
+        ) from error
+
+
+def _arguments(job: Job, plan: Plan) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    if job.server_url is None:
+        own = {"launch": job.launch, "dialect": job.dialect, "method": job.method, "draft_length": job.draft_length}
+    return {"benchmark": job.benchmark, **msgspec.to_builtins(plan, enc_hook=str), **own}
+
+
+def _headers(job: Job) -> dict[str, str]:
+    key = os.environ.get(job.api_key_env)
+    if key is None:
+        return {}
+    if not key.strip() or not key.isascii() or not key.isprintable():
+        raise UsageError(f"the environment variable {job.api_key_env} holds no usable key; set it, or unset it")
+    return {"Authorization": f"Bearer {key.strip()}"}
+
+
+def _first_model(info: ServerInfo) -> str:
+    if not info.models:
+        raise UsageError(f"{info.base_url} lists no model; give its name with --model")
+    return info.models[0]
+
+
+def _turns(rows: list[PromptRow]) -> int:
+    from nemo_skills_specdec.client.body import count_turns
+
+    return sum(count_turns(row.messages) for row in rows)
+
+
+def _introduction(info: ServerInfo, job: Job, request: RequestOptions) -> str:
+    method = info.method or ("speculation off" if info.speculation == "off" else "speculation method unknown")
+    draft = f", draft length {info.draft_length}" if info.draft_length else ""
+    load = f"concurrency {job.load.concurrency}" if job.load.concurrency else "no concurrency limit"
+    if job.load.request_rate:
+        load += f", {job.load.request_rate:g} prompts/s {job.load.arrival}"
+    return (
+        f"{info.engine or 'unknown engine'} {info.version or ''}  {request.model}  {method}{draft}\n"
+        f"{job.benchmark}: {len(job.rows)} prompts, temperature {request.temperature:g}, "
+        f"at most {request.max_tokens} tokens, {load}"
+    )

@@ -1,0 +1,70 @@
+"""`ns-specdec serve`: the embedded engine as a server."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nemo_skills_specdec.cli.eval import Dialect, Method
+
+
+class Statistics(str, Enum):
+    """How much a response says about its own acceptance."""
+
+    none = "none"
+    summary = "summary"
+    detailed = "detailed"
+
+
+def serve(
+    dialect: Annotated[Dialect, typer.Option(help="Whose endpoints and metrics to speak.")] = Dialect.vllm,
+    method: Annotated[Method, typer.Option(help="Where drafts come from.")] = Method.draft_model,
+    draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.")] = 3,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.")] = 8000,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the key clients must send, if any.")
+    ] = "SPECDEC_API_KEY",
+    protect_metrics: Annotated[
+        bool, typer.Option("--protect-metrics", help="Ask for the key on /metrics too.")
+    ] = False,
+    per_request_stats: Annotated[
+        Statistics, typer.Option(help="vllm dialect: per-request statistics in the responses.")
+    ] = Statistics.detailed,
+    disable_log_stats: Annotated[
+        bool, typer.Option("--disable-log-stats", help="No engine series on /metrics.")
+    ] = False,
+    export_metrics_dir: Annotated[
+        Path | None, typer.Option(help="sglang dialect: folder for request-metric files.")
+    ] = None,
+    data_parallel_size: Annotated[int, typer.Option(min=1, help="Engines behind this server.")] = 1,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Sequences decoded together, per engine.")] = 64,
+    served_model_name: Annotated[str, typer.Option(help="The name clients ask for.")] = "specdec-mini",
+    seed: Annotated[int, typer.Option(min=0, help="For requests that bring no seed.")] = 0,
+) -> None:
+    """Serve the embedded engine: a small real one for machines without a GPU. Ctrl-C stops it."""
+    from nemo_skills_specdec.embedded.launch import run_in_foreground
+    from nemo_skills_specdec.embedded.options import EmbeddedOptions
+
+    run_in_foreground(
+        EmbeddedOptions(
+            dialect=dialect.value,
+            method=method.value,
+            draft_length=draft_length,
+            host=host,
+            port=port,
+            api_key=os.environ.get(api_key_env) or None,
+            protect_metrics=protect_metrics,
+            per_request_stats=per_request_stats.value,
+            disable_log_stats=disable_log_stats,
+            export_metrics_dir=str(export_metrics_dir) if export_metrics_dir else None,
+            data_parallel_size=data_parallel_size,
+            max_num_seqs=max_num_seqs,
+            served_model_name=served_model_name,
+            seed=seed,
+        )
+    )

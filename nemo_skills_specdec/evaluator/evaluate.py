@@ -1,0 +1,307 @@
+"""The measurement: warm up, open the window, send the prompts, close it, and say what it amounts to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.client.answer import read_answer
+from nemo_skills_specdec.client.exchange import Conversation, Exchange, LoadOptions, LoopLag, RequestOptions, Sent
+from nemo_skills_specdec.client.send import send_all
+from nemo_skills_specdec.client.timing import to_record
+from nemo_skills_specdec.errors import IdentityError, ServerError
+from nemo_skills_specdec.evaluator.result import (
+    Evaluation,
+    Measured,
+    evaluation_of,
+    has_statistics,
+    per_request_counts,
+    statistics_or_none,
+)
+from nemo_skills_specdec.evaluator.validity import check_lag, check_records, check_request
+from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
+from nemo_skills_specdec.servers.base import CounterReading, ResponseReader, ServerInfo, Snapshot
+from nemo_skills_specdec.servers.engines import response_reader
+from nemo_skills_specdec.servers.reading import read_window
+from nemo_skills_specdec.servers.request_file import RequestFiles
+from nemo_skills_specdec.window import (
+    check_sources,
+    check_traffic,
+    describe_steps,
+    sent_by,
+    take_settled_snapshots,
+    take_snapshots,
+)
+
+WARMUP_TOKENS = 32
+REQUEST_FILE_SECONDS = 10.0
+"""How long to wait for SGLang's request-metric files, which are written after the response."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure and how; everything but the prompts and the credentials.
+
+    Attributes:
+        metrics_urls: every endpoint that holds counters of this server's engines.
+        by_category: a window of its own for each category; None to do so only where the server gives no per-request
+            statistics, so that categories can be told apart only by the counters.
+        request_files: SGLang's `--export-metrics-to-file-dir`, if it can be read from here.
+    """
+
+    base_url: str
+    metrics_urls: tuple[str, ...]
+    request: RequestOptions
+    load: LoadOptions
+    warmup_requests: int = 4
+    by_category: bool | None = None
+    request_files: Path | None = None
+    seed: int = 0
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to show while a window is open: called in the event loop, so these should be quick."""
+
+    stage: Callable[[str], None] = lambda _: None
+    exchange: Callable[[Exchange, AcceptanceCounts | None], None] = lambda _exchange, _counts: None
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """Everything measured, in memory.
+
+    Attributes:
+        snapshots: by name, in the order taken.
+    """
+
+    evaluation: Evaluation
+    records: list[RequestRecord]
+    snapshots: list[tuple[str, list[Snapshot]]]
+    started_at: float
+    ended_at: float
+
+
+def evaluate(
+    benchmark: str,
+    rows: Sequence[PromptRow],
+    plan: Plan,
+    info: ServerInfo,
+    *,
+    headers: Mapping[str, str],
+    progress: Progress | None = None,
+) -> Run:
+    """Measures a server on a list of prompts.
+
+    Args:
+        benchmark: the name of the prompt set, for the record.
+        info: what `detect` found out about the server.
+        headers: sent with every request and every scrape, e.g. `Authorization`.
+
+    Raises:
+        ServerError: not a single warm-up request was answered, so there is nothing to measure.
+    """
+    progress = progress or Progress()
+    reader = response_reader(info.engine)
+    request = _with_extras(plan.request, reader, info)
+    started_at = time.time()
+    progress.stage("warming up")
+    warm = _warm_up(plan, request, headers)
+    speaks = any(_counts(exchange, reader, info) is not None for exchange in warm)
+    files = RequestFiles(plan.request_files) if plan.request_files is not None else None
+    windows = _split(rows, plan.by_category, speaks=speaks or files is not None)
+
+    snapshots: list[tuple[str, list[Snapshot]]] = []
+    taken = take_snapshots(plan.metrics_urls, headers)
+    first = taken
+    snapshots.append(("before", taken))
+    measured: dict[str, Measured] = {}
+    findings: list[Finding] = []
+    lags: list[LoopLag] = []
+    interrupted = False
+    for name, members in windows.items():
+        progress.stage(name)
+        sent = send_all(
+            [_conversation(row) for row in members],
+            url=plan.base_url,
+            headers=headers,
+            request=request,
+            load=plan.load,
+            on_exchange=lambda exchange: progress.exchange(exchange, _last_counts(exchange, reader, info)),
+        )
+        lags.append(sent.lag)
+        before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, taken, info)
+        snapshots.append((f"after-{name}" if len(windows) > 1 else "after", taken))
+        records, contradictions = _records(sent, reader, info)
+        findings += contradictions
+        measured[name] = Measured(
+            records=records, reading=read_window(before, taken, info), wall_seconds=sent.ended_at - sent.started_at
+        )
+        interrupted = interrupted or sent.interrupted or bool(sent.gave_up)
+        if interrupted:
+            break
+    if files is not None:
+        progress.stage("waiting for the request-metric files")
+        findings += _join_files(files, [r for m in measured.values() for r in m.records])
+
+    records = [record for m in measured.values() for record in m.records]
+    whole = Measured(
+        records=records,
+        reading=read_window(first, taken, info),
+        wall_seconds=sum(m.wall_seconds for m in measured.values()),
+    )
+    findings += [*info.findings, *check_request(request, info)]
+    findings += _check_window(whole, request, warmup_requests=len(warm))
+    findings += check_records(records, prompts_planned=len(rows), interrupted=interrupted)
+    findings += check_lag(lags)
+    return Run(
+        evaluation=evaluation_of(
+            benchmark,
+            whole,
+            measured if len(windows) > 1 else {},
+            findings=_without_repeats(findings),
+            interrupted=interrupted,
+            seed=plan.seed,
+        ),
+        records=records,
+        snapshots=snapshots,
+        started_at=started_at,
+        ended_at=time.time(),
+    )
+
+
+def _warm_up(plan: Plan, request: RequestOptions, headers: Mapping[str, str]) -> list[Exchange]:
+    """Sends a few short requests outside the window, which also show what the answers carry."""
+    count = max(plan.warmup_requests, 1)
+    sent = send_all(
+        [
+            Conversation(
+                question_id=f"warm-up-{number}",
+                category="warm-up",
+                messages=(Message("user", f"Warm-up {number}: count from {number} to {number + 9}."),),
+            )
+            for number in range(count)
+        ],
+        url=plan.base_url,
+        headers=headers,
+        request=msgspec.structs.replace(request, max_tokens=min(request.max_tokens or WARMUP_TOKENS, WARMUP_TOKENS)),
+        load=LoadOptions(concurrency=count, timeout_seconds=plan.load.timeout_seconds),
+    )
+    if sent.interrupted:
+        raise KeyboardInterrupt
+    errors = [exchange.error or read_answer(exchange).error for exchange in sent.exchanges]
+    if all(error is not None for error in errors):
+        raise ServerError(f"{plan.base_url} answered no request: {errors[0]}")
+    return [exchange for exchange, error in zip(sent.exchanges, errors, strict=True) if error is None]
+
+
+def _with_extras(request: RequestOptions, reader: ResponseReader | None, info: ServerInfo) -> RequestOptions:
+    """Adds the fields that ask for per-request statistics; what the user says himself wins."""
+    extras = reader.request_extras(stream=request.stream, info=info) if reader is not None else {}
+    return msgspec.structs.replace(request, extra_body={**extras, **request.extra_body})
+
+
+def _split(rows: Sequence[PromptRow], by_category: bool | None, *, speaks: bool) -> dict[str, list[PromptRow]]:
+    """The windows to open, one after the other, and the prompts of each."""
+    if not (by_category if by_category is not None else not speaks):
+        return {"all prompts": list(rows)}
+    windows: dict[str, list[PromptRow]] = {}
+    for row in rows:
+        windows.setdefault(row.category, []).append(row)
+    return windows
+
+
+def _conversation(row: PromptRow) -> Conversation:
+    return Conversation(question_id=row.question_id, category=row.category, messages=tuple(row.messages))
+
+
+def _records(sent: Sent, reader: ResponseReader | None, info: ServerInfo) -> tuple[list[RequestRecord], list[Finding]]:
+    """Decodes what came back; statistics that contradict themselves become a finding, not counts."""
+    records = []
+    contradictions: list[str] = []
+    for exchange in sent.exchanges:
+        answer = read_answer(exchange)
+        record = to_record(exchange, answer)
+        if record.error is None and reader is not None:
+            try:
+                record.counts = reader.request_counts(answer.response, info)
+                record.counts_source = "response" if record.counts is not None else None
+            except IdentityError as error:
+                contradictions.append(str(error))
+        records.append(record)
+    if any(record.counts is not None for record in records):
+        for record in records:
+            record.counts = statistics_or_none(record)
+            record.counts_source = "response" if record.counts is not None else None
+    if not contradictions:
+        return records, []
+    return records, [
+        Finding(
+            code="identity_broken",
+            severity="invalid",
+            message=f"{len(contradictions)} answers carry statistics that contradict themselves, e.g. "
+            f"{contradictions[0]}. No rate is computed from them.",
+            numbers={"answers": len(contradictions)},
+        )
+    ]
+
+
+def _counts(exchange: Exchange, reader: ResponseReader | None, info: ServerInfo) -> AcceptanceCounts | None:
+    if reader is None or exchange.error is not None:
+        return None
+    try:
+        return reader.request_counts(read_answer(exchange).response, info)
+    except IdentityError:
+        return None
+
+
+def _last_counts(exchange: Exchange, reader: ResponseReader | None, info: ServerInfo) -> AcceptanceCounts | None:
+    """Counts for the live display: statistics come in the last chunks, so nothing else is decoded in the window."""
+    return _counts(msgspec.structs.replace(exchange, frames=exchange.frames[-3:]), reader, info)
+
+
+def _join_files(files: RequestFiles, records: Sequence[RequestRecord]) -> list[Finding]:
+    """Adds the counts of SGLang's request-metric files to the answers that have none."""
+    wanted = [r.response_id for r in records if r.error is None and r.response_id is not None]
+    found = files.wait_for(wanted, timeout_seconds=REQUEST_FILE_SECONDS)
+    for record in records:
+        if record.counts is None and record.response_id in found.counts:
+            record.counts = found.counts[record.response_id]
+            record.counts_source = "request_file"
+    for record in records:
+        record.counts = statistics_or_none(record)
+    return list(found.findings)
+
+
+def _check_window(whole: Measured, request: RequestOptions, *, warmup_requests: int) -> list[Finding]:
+    reading = whole.reading
+    if reading is None:
+        return []
+    complete = has_statistics(whole.records)
+    findings = _demoted(reading, complete)
+    findings += check_traffic(
+        reading,
+        sent_by(whole.records, samples=request.n),
+        relied_on=not complete,
+        warmup_requests=warmup_requests,
+    )
+    findings += describe_steps(reading)
+    counts = per_request_counts(whole.records)
+    if counts is not None:
+        findings += check_sources(counts, reading, complete=complete)
+    return findings
+
+
+def _demoted(reading: CounterReading, complete: bool) -> list[Finding]:
+    """The reading's findings; where every answer carries statistics, faulty counters are not the headline's fault."""
+    if not complete:
+        return list(reading.findings)
+    return [
+        msgspec.structs.replace(finding, severity="warning") if finding.severity == "invalid" else finding
+        for finding in reading.findings
+    ]
+
+
+def _without_repeats(findings: Sequence[Finding]) -> list[Finding]:
+    return list({(finding.code, finding.message): finding for finding in findings}.values())

@@ -1,0 +1,170 @@
+"""Remarks on a whole run that no single window can make: what was asked for, what failed, what looks wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.records import Finding, RequestRecord
+from nemo_skills_specdec.servers.base import ServerInfo
+
+SLOW_CLIENT_SECONDS = 0.05
+"""Later than this, the client's own delay shows in a TTFT of a few hundred milliseconds."""
+FEW_PROMPTS = 20
+"""Below this, an interval says little: a quarter of the prompts decides each end."""
+
+
+def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
+    """What in the request options makes the numbers mean something else."""
+    findings: list[Finding] = []
+    if request.n > 1:
+        findings.append(
+            Finding(
+                code="several_samples",
+                severity="warning",
+                message=f"n = {request.n}: vLLM gives no per-request statistics then, and SGLang counts one request "
+                "more per prompt. Use n = 1 and several seeds instead.",
+                numbers={"n": request.n},
+            )
+        )
+    if request.ignore_eos:
+        findings.append(
+            Finding(
+                code="ignore_eos",
+                severity="warning",
+                message="ignore_eos is set: text after the end is not what the model says, and repeats itself, so "
+                "acceptance is misstated. Use it for load tests, not for acceptance.",
+            )
+        )
+    sampled = request.temperature is None or request.temperature > 0
+    if sampled and info.engine == "vllm" and "cpu" in (info.version or "").lower():
+        told = "the server's default" if request.temperature is None else f"{request.temperature:g}"
+        findings.append(
+            Finding(
+                code="vllm_cpu_sampling",
+                severity="invalid",
+                message=f"This is a CPU build of vLLM ({info.version}) and the temperature is {told}: above 0 it "
+                "rejects nearly all drafts, a known fault. Use --temperature 0.",
+                numbers={"temperature": request.temperature},
+            )
+        )
+    return findings
+
+
+def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool) -> list[Finding]:
+    """What failed, what is missing, and how few prompts there were."""
+    findings: list[Finding] = []
+    failed = [record for record in records if record.error is not None]
+    prompts = len({(record.category, record.question_id) for record in records})
+    if interrupted or prompts < prompts_planned:
+        findings.append(
+            Finding(
+                code="interrupted",
+                severity="warning",
+                message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent. "
+                "The figures are of what was measured until then.",
+                numbers={"prompts_sent": prompts, "prompts_planned": prompts_planned},
+            )
+        )
+    if failed:
+        reasons: dict[str, int] = {}
+        for record in failed:
+            reasons[record.error or ""] = reasons.get(record.error or "", 0) + 1
+        reason, times = max(reasons.items(), key=lambda item: item[1])
+        findings.append(
+            Finding(
+                code="requests_failed",
+                severity="invalid" if len(failed) == len(records) else "warning",
+                message=f"{len(failed)} of {len(records)} requests failed, most often ({times}): {reason}",
+                numbers={"failed": len(failed), "requests": len(records)},
+            )
+        )
+    answered = [record for record in records if record.error is None]
+    silent = [record for record in answered if record.counts is None]
+    if answered and silent and len(silent) < len(answered):
+        findings.append(
+            Finding(
+                code="statistics_missing",
+                severity="warning",
+                message=f"{len(silent)} of {len(answered)} answers carry no per-request statistics, so the sum over "
+                "answers is incomplete and another source is used where there is one.",
+                numbers={"without_statistics": len(silent), "answered": len(answered)},
+            )
+        )
+    if not silent and answered and prompts < FEW_PROMPTS:
+        findings.append(
+            Finding(
+                code="few_prompts",
+                severity="warning",
+                message=f"Only {prompts} prompts: the intervals are wide and themselves uncertain. "
+                f"Use {FEW_PROMPTS} or more, 80 a category to compare drafters.",
+                numbers={"prompts": prompts},
+            )
+        )
+    return [*findings, *check_dispersion(records)]
+
+
+def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:
+    """Whether acceptance varies no more than if it were simulated.
+
+    An engine told to simulate acceptance flips independent coins. The first draft position is then accepted with one
+    probability p everywhere, and the dispersion index, the mean over groups of (A_0 - p D)^2 / (D p (1 - p)), is 1
+    within about 3 sqrt(2 / groups), whether the groups are requests or categories. Real drafters do better on code than
+    on prose. Either test alone also passes on real text that is all of one kind, so both are asked for, and several
+    categories with enough steps.
+    """
+    by_request: list[tuple[int, int]] = []
+    by_category: dict[str, tuple[int, int]] = {}
+    for record in records:
+        counts = record.counts
+        if counts is None or not counts.accepted_per_position or not counts.num_drafts:
+            continue
+        by_request.append((counts.accepted_per_position[0], counts.num_drafts))
+        accepted, drafts = by_category.get(record.category, (0, 0))
+        by_category[record.category] = (accepted + counts.accepted_per_position[0], drafts + counts.num_drafts)
+    enough = len(by_request) >= 30 and len(by_category) >= 5 and all(d >= 200 for _, d in by_category.values())
+    if not enough:
+        return []
+    between_requests, between_categories = _dispersion(by_request), _dispersion(list(by_category.values()))
+    if between_requests is None or between_categories is None:
+        return []
+    like_coins = abs(between_requests - 1) < 3 * math.sqrt(
+        2 / len(by_request)
+    ) and between_categories < 1 + 3 * math.sqrt(2 / len(by_category))
+    if not like_coins:
+        return []
+    return [
+        Finding(
+            code="acceptance_looks_simulated",
+            severity="warning",
+            message="Acceptance varies between categories and between requests no more than coin flips would "
+            f"(dispersion {between_categories:.2f} and {between_requests:.2f}): the server may simulate it (vLLM "
+            "rejection_sample_method synthetic, SGLANG_SIMULATE_ACC_LEN, llama.cpp --spec-synth-*). Check its flags.",
+            numbers={"between_categories": between_categories, "between_requests": between_requests},
+        )
+    ]
+
+
+def _dispersion(groups: Sequence[tuple[int, int]]) -> float | None:
+    steps = sum(drafts for _, drafts in groups)
+    p = sum(accepted for accepted, _ in groups) / steps
+    if not 0 < p < 1:
+        return None
+    return sum((a - p * d) ** 2 / (d * p * (1 - p)) for a, d in groups) / (len(groups) - 1)
+
+
+def check_lag(lags: Sequence[LoopLag]) -> list[Finding]:
+    """Whether this client itself was too slow, so that what it timed is partly its own doing."""
+    worst = max((lag.p99_seconds for lag in lags if lag.p99_seconds is not None), default=None)
+    if worst is None or worst < SLOW_CLIENT_SECONDS:
+        return []
+    return [
+        Finding(
+            code="client_slow",
+            severity="warning",
+            message=f"This client's event loop ran up to {worst * 1000:.0f} ms late (p99): TTFT and inter-chunk times "
+            "hold that much of the client's own delay. Lower the concurrency, or give the client a core of its own.",
+            numbers={"lag_p99_seconds": worst},
+        )
+    ]

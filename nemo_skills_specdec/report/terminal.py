@@ -1,0 +1,175 @@
+"""The result of a run as a table for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nemo_skills_specdec.evaluator.result import Evaluation, Part, Speed
+from nemo_skills_specdec.records import Acceptance, Finding, Severity
+from nemo_skills_specdec.statistics import Average, Interval
+
+SHOWN_POSITIONS = 4
+"""Conditional rates in the table; more do not fit into 80 columns, and all of them stand below it."""
+_MARKS: dict[Severity, tuple[str, str]] = {
+    "invalid": ("INVALID", "bold red"),
+    "warning": ("warning", "yellow"),
+    "info": ("info", "dim"),
+}
+_UNKNOWN = "-"
+_SOURCES = {
+    "response": "per-request statistics in the responses (exact)",
+    "request_file": "SGLang's request-metric files (exact)",
+    "counters": "difference of the server's counters (exact)",
+    "bounds": "difference of the server's counters (only bounds)",
+    "gauge_estimate": "a gauge (only an estimate)",
+    None: "nothing: the server says nothing about acceptance",
+}
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Prints tables, averages, speed and findings."""
+    console.print(render_evaluation(evaluation))
+
+
+def render_evaluation(evaluation: Evaluation) -> RenderableType:
+    """Everything a person wants to see of a run."""
+    overall = evaluation.overall
+    return Group(
+        category_table(evaluation),
+        Text(f"source: {_SOURCES[overall.acceptance.source]}"),
+        *_positions(overall.acceptance),
+        *_speed(overall),
+        *_other_sources(evaluation),
+        *findings_lines(overall.acceptance.findings),
+    )
+
+
+def category_table(evaluation: Evaluation) -> Table:
+    """Per category D, AL with its interval, AR, conditional rates, speed; then the three averages."""
+    parts = evaluation.categories
+    positions = max((len(p.acceptance.conditional_acceptance_rates or ()) for p in parts.values()), default=0)
+    shown = min(positions, SHOWN_POSITIONS)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("category", overflow="ellipsis", no_wrap=True, max_width=14)
+    for name in ("D", "AL", "95 % CI", "AR %", *(f"c{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, part in parts.items():
+        table.add_row(name, *_cells(part.acceptance, shown), *_speed_cells(part.speed))
+    overall, averages = evaluation.overall, evaluation.averages
+    table.add_section()
+    table.add_row("pooled", *_cells(overall.acceptance, shown), *_speed_cells(overall.speed), style="bold")
+    for name, average in (("request mean", averages.request_mean), ("category macro", averages.category_macro)):
+        table.add_row(name, *_average_cells(average), *[""] * (shown + 2))
+    return table
+
+
+def findings_lines(findings: Sequence[Finding]) -> list[Text]:
+    """One line a finding, the gravest first."""
+    order = list(_MARKS)
+    lines = []
+    for finding in sorted(findings, key=lambda finding: order.index(finding.severity)):
+        mark, style = _MARKS[finding.severity]
+        lines.append(Text.assemble((mark, style), " ", finding.message))
+    return lines
+
+
+def _cells(acceptance: Acceptance, shown: int) -> list[str]:
+    conditional = acceptance.conditional_acceptance_rates or ()
+    interval = acceptance.intervals.acceptance_length if acceptance.intervals is not None else None
+    return [
+        _count(acceptance.num_drafts),
+        _number(acceptance.acceptance_length),
+        _interval(interval or acceptance.acceptance_length_bounds),
+        _percent(acceptance.acceptance_rate),
+        *(_rate(conditional[i]) if i < len(conditional) else _UNKNOWN for i in range(shown)),
+    ]
+
+
+def _average_cells(average: Average) -> list[str]:
+    return [
+        "",
+        _number(average.acceptance_length),
+        _interval(average.acceptance_length_interval),
+        _percent(average.acceptance_rate),
+    ]
+
+
+def _speed_cells(speed: Speed) -> list[str]:
+    user, ttft = speed.user_tokens_per_second, speed.ttft_seconds
+    return [_speed_number(user.p50) if user else _UNKNOWN, _milliseconds(ttft.p50) if ttft else _UNKNOWN]
+
+
+def _positions(acceptance: Acceptance) -> list[Text]:
+    """Unconditional and conditional rates of every position, pooled, in full."""
+    rates, conditional = acceptance.per_position_acceptance_rates, acceptance.conditional_acceptance_rates
+    if not rates or conditional is None:
+        return []
+    return [
+        Text("per position, unconditional  p1.. " + " ".join(f"{rate:.3f}" for rate in rates)),
+        Text("per position, conditional    c1.. " + " ".join(_rate(c, digits=3) for c in conditional)),
+    ]
+
+
+def _speed(overall: Part) -> list[Text]:
+    speed = overall.speed
+    failed = f", {overall.num_failed} failed" if overall.num_failed else ""
+    lines = [
+        f"{overall.num_prompts} prompts, {overall.num_requests} requests{failed}, "
+        f"{_count(speed.completion_tokens)} output tokens in {speed.wall_seconds:.1f} s: "
+        f"{_speed_number(speed.output_tokens_per_second)} tok/s for all users together"
+    ]
+    if speed.user_tokens_per_second is not None:
+        ttft = f", TTFT {_milliseconds(speed.ttft_seconds.p50)}" if speed.ttft_seconds else ""
+        lines.append(
+            f"median user: {_speed_number(speed.user_tokens_per_second.p50)} tok/s{ttft}  (columns tok/s, TTFT)"
+        )
+    if overall.acceptance.tokens_per_step is not None:
+        lines.append(f"tokens per decode step, undrafted steps included: {overall.acceptance.tokens_per_step:.2f}")
+    return [Text(line) for line in lines]
+
+
+def _other_sources(evaluation: Evaluation) -> list[Text]:
+    """The same figure from every other source, side by side, so that agreement can be seen."""
+    lines = []
+    for name, acceptance in evaluation.sources.items():
+        if name != evaluation.overall.acceptance.source and acceptance.acceptance_length is not None:
+            bounds = acceptance.acceptance_length_bounds
+            told = f" within {_interval(bounds)}" if bounds else f" (D {_count(acceptance.num_drafts)})"
+            lines.append(Text(f"also from {name}: AL {acceptance.acceptance_length:.3f}{told}"))
+    return lines
+
+
+def _count(value: int | None) -> str:
+    return _UNKNOWN if value is None else str(value)
+
+
+def _number(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{100 * value:.1f}"
+
+
+def _rate(value: float | None, digits: int = 2) -> str:
+    """A rate without its leading zero, `.63`."""
+    if value is None:
+        return _UNKNOWN
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0") else text
+
+
+def _interval(value: Interval | None) -> str:
+    return "" if value is None else f"{value.low:.2f}-{value.high:.2f}"
+
+
+def _speed_number(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms" if seconds < 10 else f"{seconds:.1f}s"
