@@ -1,0 +1,141 @@
+import json
+
+import pytest
+
+from nemo_skills_specdec.client.body import encode_answer, endpoint, prepare, turn_body
+from nemo_skills_specdec.client.exchange import Conversation, RequestOptions
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.records import Message
+
+
+def body_of(*messages: Message, answers: tuple[str, ...] = (), **options: object) -> dict[str, object]:
+    request = RequestOptions(**{"model": "m", **options})
+    [prepared] = prepare([Conversation(question_id="q", category="c", messages=messages)], request)
+    return json.loads(turn_body(prepared, [encode_answer(answer, request.api) for answer in answers]))
+
+
+def test_a_streamed_chat_body_asks_for_usage():
+    assert body_of(Message("user", "hi")) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_every_option_has_its_place_in_the_body():
+    body = body_of(
+        Message("user", "hi"),
+        stream=False,
+        max_tokens=5,
+        temperature=0.0,
+        top_p=0.9,
+        seed=7,
+        ignore_eos=True,
+        n=2,
+        chat_template_kwargs={"enable_thinking": False},
+    )
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": False,
+        "max_tokens": 5,
+        "temperature": 0.0,
+        "top_p": 0.9,
+        "seed": 7,
+        "ignore_eos": True,
+        "n": 2,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+
+def test_the_second_turn_holds_the_first_with_the_models_own_answer():
+    body = body_of(Message("system", "s"), Message("user", "a"), Message("user", "b"), answers=('He said "ä\n"',))
+    assert body["messages"] == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": 'He said "ä\n"'},
+        {"role": "user", "content": "b"},
+    ]
+
+
+def test_an_assistant_message_of_the_prompt_is_sent_and_not_generated():
+    messages = (Message("user", "a"), Message("assistant", "given"), Message("user", "b"))
+    [prepared] = prepare([Conversation(question_id="q", category="c", messages=messages)], RequestOptions(model="m"))
+    assert len(prepared.turns) == 1
+    assert [m["role"] for m in json.loads(turn_body(prepared, []))["messages"]] == ["user", "assistant", "user"]
+
+
+def test_completions_send_a_single_user_text_as_it_is():
+    assert body_of(Message("user", 'a "b"\n'), api="completions")["prompt"] == 'a "b"\n'
+
+
+def test_completions_join_all_contents_with_newlines():
+    body = body_of(
+        Message("system", "s"), Message("user", "a"), Message("user", "b"), answers=("x\ty",), api="completions"
+    )
+    assert body["prompt"] == "s\na\nx\ty\nb"
+
+
+def test_the_extra_body_wins_over_every_option():
+    body = body_of(Message("user", "hi"), temperature=0.0, extra_body={"temperature": 1.0, "top_k": 4, "model": "x"})
+    assert (body["temperature"], body["top_k"], body["model"]) == (1.0, 4, "x")
+
+
+def test_the_extra_body_adds_to_objects_without_emptying_them():
+    body = body_of(Message("user", "hi"), extra_body={"stream_options": {"continuous_usage_stats": True}})
+    assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+
+
+def test_the_extra_body_can_switch_streaming_off():
+    body = body_of(Message("user", "hi"), extra_body={"stream": False})
+    assert body["stream"] is False
+    assert "stream_options" not in body
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"extra_body": {"messages": []}}, "must not hold `messages`"),
+        ({"extra_body": {"prompt": ""}, "api": "completions"}, "must not hold `prompt`"),
+        ({"api": "completions", "chat_template_kwargs": {"a": 1}}, "need the chat API"),
+        ({"extra_body": {"a": object()}}, "cannot be written as JSON"),
+    ],
+)
+def test_options_that_cannot_be_sent_are_refused_before_the_window(options, says):
+    with pytest.raises(UsageError, match=says):
+        body_of(Message("user", "hi"), **options)
+
+
+def test_a_conversation_without_a_question_is_refused():
+    with pytest.raises(UsageError, match="prompt q has no user message"):
+        body_of(Message("system", "hi"))
+
+
+def test_text_that_is_no_unicode_is_refused_with_the_prompts_name():
+    with pytest.raises(UsageError, match="prompt q holds text that is no Unicode"):
+        body_of(Message("user", "\ud83d"))
+
+
+@pytest.mark.parametrize(
+    ("url", "api", "expected"),
+    [
+        ("http://h:8000", "chat", "http://h:8000/v1/chat/completions"),
+        ("h:8000", "chat", "http://h:8000/v1/chat/completions"),
+        ("http://h:8000/", "completions", "http://h:8000/v1/completions"),
+        ("http://h:8000/v1/", "chat", "http://h:8000/v1/chat/completions"),
+        ("https://h/llm/v1", "chat", "https://h/llm/v1/chat/completions"),
+        ("https://h/api/v3", "chat", "https://h/api/v3/chat/completions"),
+        ("http://h/v1/chat/completions", "chat", "http://h/v1/chat/completions"),
+        ("http://[::1]:80", "chat", "http://[::1]:80/v1/chat/completions"),
+        ("http://h/?key=1", "chat", "http://h/v1/chat/completions?key=1"),
+    ],
+)
+def test_the_endpoint_is_found_from_any_form_of_the_address(url, api, expected):
+    assert endpoint(url, api) == expected
+
+
+@pytest.mark.parametrize("url", ["", "ftp://h", "http://", "http://h:99999", "http://h:port", "/path"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(UsageError, match="no http address"):
+        endpoint(url, "chat")

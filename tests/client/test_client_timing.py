@@ -1,0 +1,153 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nemo_skills_specdec.client.exchange import Answer, Exchange
+from nemo_skills_specdec.client.timing import (
+    per_user_tokens_per_second,
+    percentiles,
+    system_tokens_per_second,
+    timing_of,
+    to_record,
+)
+from nemo_skills_specdec.records import RequestRecord
+
+STREAMED = Exchange(
+    question_id="q",
+    category="c",
+    turn=1,
+    scheduled_at=9.0,
+    sent_at=10.0,
+    ended_at=16.0,
+    chunk_times=[10.5, 11.0, 12.0, 15.0, 15.5],
+    streamed=True,
+    status=200,
+)
+# Frame 0 holds the role, frame 4 the usage.
+ANSWER = Answer(
+    generation="abc", first_content=1, last_content=3, prompt_tokens=2, completion_tokens=9, response_id="r"
+)
+
+
+def test_times_run_from_sending_to_the_chunks_with_content():
+    timing = timing_of(STREAMED, ANSWER)
+    assert timing.queue_seconds == 1.0
+    assert timing.ttft_seconds == 1.0
+    assert timing.e2e_seconds == 6.0
+    assert timing.tpot_seconds == 4.0 / 8
+    assert timing.num_chunks == 3
+    assert timing.inter_chunk_seconds == 2.0
+    assert timing.inter_chunk_p99_seconds == pytest.approx(1.0 + 0.99 * 2.0)
+
+
+def test_without_usage_there_is_no_time_per_token():
+    timing = timing_of(STREAMED, Answer(first_content=1, last_content=3))
+    assert (timing.tpot_seconds, timing.ttft_seconds) == (None, 1.0)
+
+
+def test_one_token_has_no_time_per_token():
+    assert timing_of(STREAMED, Answer(first_content=1, last_content=3, completion_tokens=1)).tpot_seconds is None
+
+
+def test_one_chunk_has_no_time_between_chunks():
+    timing = timing_of(STREAMED, Answer(first_content=1, last_content=1, completion_tokens=9))
+    assert (timing.tpot_seconds, timing.inter_chunk_seconds, timing.inter_chunk_p99_seconds) == (None, None, None)
+    assert timing.num_chunks == 1
+
+
+def test_chunks_that_all_came_in_one_read_have_no_time_per_token():
+    exchange = Exchange(
+        question_id="q", category="c", turn=0, scheduled_at=0, sent_at=0, ended_at=1, chunk_times=[1.0, 1.0]
+    )
+    assert timing_of(exchange, Answer(first_content=0, last_content=1, completion_tokens=9)).tpot_seconds is None
+
+
+def test_a_failed_request_has_no_times_but_its_queue():
+    exchange = Exchange(
+        question_id="q", category="c", turn=0, scheduled_at=1, sent_at=3, ended_at=9, chunk_times=[4.0], error="lost"
+    )
+    timing = timing_of(exchange, Answer(first_content=0, last_content=0))
+    assert (timing.queue_seconds, timing.e2e_seconds, timing.ttft_seconds) == (2.0, None, None)
+
+
+def test_a_request_that_was_not_streamed_has_only_its_whole_duration():
+    exchange = Exchange(question_id="q", category="c", turn=0, scheduled_at=0, sent_at=1, ended_at=3, frames=[b"{}"])
+    timing = timing_of(exchange, Answer(completion_tokens=8))
+    assert (timing.e2e_seconds, timing.ttft_seconds, timing.num_chunks) == (2.0, None, None)
+
+
+def test_a_record_holds_the_answer_and_its_times():
+    record = to_record(STREAMED, ANSWER)
+    assert record == RequestRecord(
+        question_id="q",
+        category="c",
+        turn=1,
+        response_id="r",
+        status=200,
+        generation="abc",
+        prompt_tokens=2,
+        completion_tokens=9,
+        start_time=10.0,
+        end_time=16.0,
+        queue_seconds=1.0,
+        ttft_seconds=1.0,
+        tpot_seconds=0.5,
+        num_chunks=3,
+        inter_chunk_seconds=2.0,
+        inter_chunk_p99_seconds=record.inter_chunk_p99_seconds,
+    )
+
+
+def test_an_error_found_on_decoding_is_in_the_record():
+    assert (
+        to_record(STREAMED, Answer(error="chunk 3 of the stream is not JSON")).error
+        == "chunk 3 of the stream is not JSON"
+    )
+
+
+def record(**fields: object) -> RequestRecord:
+    return RequestRecord(**{"question_id": "q", "category": "c", "turn": 0, **fields})
+
+
+def test_a_user_sees_the_inverse_of_the_time_per_token():
+    assert per_user_tokens_per_second(record(tpot_seconds=0.02, num_chunks=5, completion_tokens=9)) == 50.0
+
+
+def test_a_user_of_an_unstreamed_answer_waits_for_all_of_it():
+    assert per_user_tokens_per_second(record(start_time=1.0, end_time=3.0, completion_tokens=8)) == 4.0
+
+
+def test_a_user_of_a_failed_request_sees_nothing():
+    assert per_user_tokens_per_second(record(tpot_seconds=0.02, error="lost")) is None
+
+
+def test_a_streamed_answer_in_one_chunk_has_no_speed():
+    assert per_user_tokens_per_second(record(num_chunks=1, completion_tokens=8, end_time=2.0)) is None
+
+
+def test_the_system_rate_is_all_tokens_over_the_whole_span_failures_included():
+    records = [
+        record(start_time=0.0, end_time=2.0, completion_tokens=10),
+        record(start_time=1.0, end_time=4.0, completion_tokens=20),
+        record(start_time=2.0, end_time=6.0, completion_tokens=99, error="lost"),
+    ]
+    assert system_tokens_per_second(records) == 30 / 6
+
+
+def test_without_tokens_there_is_no_system_rate():
+    assert system_tokens_per_second([]) is None
+    assert system_tokens_per_second([record(end_time=1.0)]) is None
+
+
+def test_percentiles_interpolate_between_order_statistics():
+    assert percentiles([4.0, 1.0, 3.0, 2.0]) == pytest.approx({"p50": 2.5, "p90": 3.7, "p95": 3.85, "p99": 3.97})
+    assert percentiles([]) == {}
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_percentiles_ascend_within_the_values(values):
+    found = list(percentiles(values).values())
+    assert found == sorted(found)
+    assert min(values) <= found[0]
+    assert found[-1] <= max(values)
