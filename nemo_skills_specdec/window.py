@@ -16,7 +16,7 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.records import Finding, Numbers, RequestRecord, Severity
 from nemo_skills_specdec.servers.base import CounterReading, ServerInfo, Snapshot
 from nemo_skills_specdec.servers.fetch import take_snapshot
-from nemo_skills_specdec.servers.reading import read_window
+from nemo_skills_specdec.servers.reading import read_window, tokens_per_step
 
 SETTLE_SECONDS = 0.2
 """Between two readings that must agree. Engines publish after the last response, typically within milliseconds."""
@@ -123,7 +123,7 @@ def describe_steps(reading: CounterReading) -> list[Finding]:
     drafts, steps = counts.num_drafts, traffic.decode_steps
     if steps is not None and steps > drafts:
         length = counts.acceptance_length or 0.0
-        emitted = tokens_per_step(reading)
+        emitted = tokens_per_step(traffic)
         findings.append(
             Finding(
                 code="steps_without_drafts",
@@ -162,17 +162,6 @@ def describe_steps(reading: CounterReading) -> list[Finding]:
             )
         )
     return findings
-
-
-def tokens_per_step(reading: CounterReading) -> float | None:
-    """Tokens emitted per decode step, undrafted steps and cut-off tokens included; None where the server does not say.
-
-    (generation tokens - first tokens) / decode steps: a request's first token comes from its prefill.
-    """
-    traffic = reading.traffic
-    if traffic.generation_tokens is None or traffic.first_tokens is None or not traffic.decode_steps:
-        return None
-    return (traffic.generation_tokens - traffic.first_tokens) / traffic.decode_steps
 
 
 def tokens_cut_off(reading: CounterReading) -> int | None:

@@ -25,7 +25,7 @@ from nemo_skills_specdec.evaluator.result import (
 from nemo_skills_specdec.evaluator.validity import check_lag, check_records, check_request
 from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
 from nemo_skills_specdec.servers.base import CounterReading, ResponseReader, ServerInfo, Snapshot
-from nemo_skills_specdec.servers.engines import response_reader
+from nemo_skills_specdec.servers.engines import ENGINES
 from nemo_skills_specdec.servers.reading import read_window
 from nemo_skills_specdec.servers.request_file import RequestFiles
 from nemo_skills_specdec.window import (
@@ -103,7 +103,7 @@ def evaluate(
         ServerError: not a single warm-up request was answered, so there is nothing to measure.
     """
     progress = progress or Progress()
-    reader = response_reader(info.engine)
+    reader = ENGINES[info.engine] if info.engine is not None else None
     request = _with_extras(plan.request, reader, info)
     started_at = time.time()
     progress.stage("warming up")

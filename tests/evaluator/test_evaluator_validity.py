@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.evaluator.validity import check_dispersion, check_lag, check_records, check_request
+from nemo_skills_specdec.records import RequestRecord
+from nemo_skills_specdec.servers.base import ServerInfo
+
+GPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0")
+CPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0+cpu")
+COUNTS = AcceptanceCounts(num_drafts=10, num_draft_tokens=10, num_accepted_tokens=5, accepted_per_position=(5,))
+
+
+def codes(findings):
+    return [finding.code for finding in findings]
+
+
+def record(number, category="coding", counts=COUNTS, error=None):
+    return RequestRecord(question_id=str(number), category=category, turn=0, counts=counts, error=error)
+
+
+def test_a_plain_greedy_request_needs_no_remark():
+    assert check_request(RequestOptions(model="m", temperature=0.0), GPU) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({"n": 2}, "several_samples"), ({"ignore_eos": True}, "ignore_eos")],
+)
+def test_options_that_misstate_acceptance_are_remarked(options, code):
+    assert codes(check_request(RequestOptions(model="m", temperature=0.0, **options), GPU)) == [code]
+
+
+@pytest.mark.parametrize("temperature", [0.7, None])
+def test_sampling_on_a_cpu_build_of_vllm_is_invalid(temperature):
+    (finding,) = check_request(RequestOptions(model="m", temperature=temperature), CPU)
+    assert (finding.code, finding.severity) == ("vllm_cpu_sampling", "invalid")
+    assert check_request(RequestOptions(model="m", temperature=temperature), GPU) == []
+
+
+def test_a_complete_run_of_enough_prompts_needs_no_remark():
+    assert check_records([record(n) for n in range(20)], prompts_planned=20, interrupted=False) == []
+
+
+def test_few_prompts_are_remarked():
+    assert codes(check_records([record(0)], prompts_planned=1, interrupted=False)) == ["few_prompts"]
+
+
+def test_failures_are_counted_and_the_commonest_reason_given():
+    records = [*(record(n) for n in range(20)), record(20, counts=None, error="HTTP 503"), record(21, error="HTTP 503")]
+    (finding,) = check_records(records, prompts_planned=22, interrupted=False)
+    assert (finding.code, finding.severity) == ("requests_failed", "warning")
+    assert finding.message == "2 of 22 requests failed, most often (2): HTTP 503"
+
+
+def test_a_run_in_which_everything_failed_is_invalid():
+    records = [record(n, counts=None, error="HTTP 500") for n in range(3)]
+    (finding,) = check_records(records, prompts_planned=3, interrupted=False)
+    assert finding.severity == "invalid"
+
+
+def test_an_interrupted_run_says_how_far_it_came():
+    findings = check_records([record(n) for n in range(20)], prompts_planned=44, interrupted=True)
+    assert codes(findings) == ["interrupted"]
+    assert findings[0].numbers == {"prompts_sent": 20, "prompts_planned": 44}
+
+
+def test_answers_without_statistics_among_others_are_counted():
+    records = [*(record(n) for n in range(25)), record(25, counts=None)]
+    assert codes(check_records(records, prompts_planned=26, interrupted=False)) == ["statistics_missing"]
+
+
+def drawn(rates, per_category=10, steps=60, seed=0):
+    """Records of requests whose first position is accepted by independent coin flips of the category's rate."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for category, rate in enumerate(rates):
+        for number in range(per_category):
+            accepted = int(rng.binomial(steps, rate))
+            counts = AcceptanceCounts(
+                num_drafts=steps,
+                num_draft_tokens=steps,
+                num_accepted_tokens=accepted,
+                accepted_per_position=(accepted,),
+            )
+            records.append(record(f"{category}-{number}", f"category {category}", counts))
+    return records
+
+
+def test_acceptance_that_is_the_same_coin_everywhere_looks_simulated():
+    assert codes(check_dispersion(drawn([0.6] * 11))) == ["acceptance_looks_simulated"]
+
+
+def test_acceptance_that_differs_between_categories_does_not():
+    assert check_dispersion(drawn([0.8, 0.75, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.6, 0.5, 0.7])) == []
+
+
+def test_text_of_one_kind_is_never_called_simulated():
+    assert check_dispersion(drawn([0.6, 0.6])) == []
+
+
+def test_a_slow_client_is_told():
+    slow = LoopLag(samples=10, p50_seconds=0.01, p99_seconds=0.2, max_seconds=0.3)
+    assert codes(check_lag([slow])) == ["client_slow"]
+    assert check_lag([LoopLag(samples=10, p50_seconds=0.0, p99_seconds=0.004, max_seconds=0.01)]) == []
+    assert check_lag([LoopLag(samples=0, p50_seconds=None, p99_seconds=None, max_seconds=None)]) == []

@@ -1,0 +1,92 @@
+"""The house of docs/architecture.md: imports only point down its floors, and heavy libraries stay out of the hall."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nemo_skills_specdec
+
+PACKAGE = Path(nemo_skills_specdec.__file__).parent
+FLOORS = [
+    {"errors"},
+    {"acceptance"},
+    {"statistics"},
+    {"records"},
+    {"hub", "processes"},
+    {"servers", "client", "embedded", "speed_bench", "benchmarks"},
+    {"window", "prepare_data"},
+    {"evaluator", "analysis"},
+    {"report", "experiments"},
+    {"cli"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+ENTRANCES = {"", "__main__"}
+HEAVY = [
+    "numpy",
+    "pyarrow",
+    "aiohttp",
+    "hydra",
+    "plotly",
+    "datasets",
+    "torch",
+    "tokenizers",
+    "jinja2",
+    "huggingface_hub",
+]
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imports_of(path):
+    """Rooms of this package that a module imports, anywhere in its text."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "nemo_skills_specdec" and len(parts) > 1:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_the_floors(path):
+    room = room_of(path)
+    if room in ENTRANCES:
+        return
+    assert room in FLOOR, f"{room} stands on no floor of the design"
+    for imported in imports_of(path):
+        if imported in {room, "__version__"}:
+            continue
+        assert imported in FLOOR, f"{imported} stands on no floor of the design"
+        assert FLOOR[imported] < FLOOR[room], f"{room} must not import {imported}"
+
+
+def test_the_command_line_starts_without_heavy_libraries():
+    code = "import sys, nemo_skills_specdec.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "typer" in loaded
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_only_the_plugin_files_know_nemo_skills():
+    knowing = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "nemo_skills" for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "nemo_skills")
+    }
+    assert knowing <= {"evaluator/generation.py", "evaluator/evaluator.py", "evaluator/metrics.py"}
