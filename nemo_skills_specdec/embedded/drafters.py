@@ -75,6 +75,7 @@ class DraftModel:
         random_rows = [row for row, sequence in enumerate(sequences) if not sequence.shape.greedy]
         shapes = [sequences[row].shape for row in random_rows]
         drafts = [Draft([], []) for _ in sequences]
+        chosen = np.zeros(batch, np.int64)
         for position in range(self._draft_length):
             if position:
                 x = self._model.forward(self._cache, chosen[:, None], lengths + (position - 1))
@@ -102,17 +103,17 @@ class PromptLookup:
     def __init__(self, *, shortest: int, longest: int, draft_length: int) -> None:
         self._sizes = range(longest, shortest - 1, -1)
         self._draft_length = draft_length
-        self._tables: dict[str, tuple[dict[tuple[int, ...], int], list[int]]] = {}
+        self._tables: dict[Sequence, tuple[dict[tuple[int, ...], int], list[int]]] = {}
 
     def prefill(self, slot: int, tokens: Integers, start: int) -> None:
         """Nothing: texts are indexed when first asked for."""
 
     def move(self, source: int, destination: int, length: int) -> None:
-        """Nothing: texts are indexed by their name."""
+        """Nothing: texts are indexed by sequence, not by slot."""
 
     def forget(self, sequence: Sequence) -> None:
         """Drops the index of a finished text."""
-        self._tables.pop(sequence.request_id, None)
+        self._tables.pop(sequence, None)
 
     def propose(self, sequences: Items[Sequence]) -> list[Draft]:
         """Looks every text up."""
@@ -120,7 +121,7 @@ class PromptLookup:
 
     def _propose(self, sequence: Sequence) -> Draft:
         tokens = sequence.tokens
-        follows, indexed = self._tables.setdefault(sequence.request_id, ({}, [0]))
+        follows, indexed = self._tables.setdefault(sequence, ({}, [0]))
         # An n-gram enters the index once a token follows it, so the text's own end is never its own match.
         for end in range(indexed[0] + 1, len(tokens)):
             for size in self._sizes:

@@ -247,9 +247,7 @@ class Engine:
         ):
             drafted, accepted = len(draft.tokens), len(chain) - 1
             output = self._emit(sequence, chain, prefill=False, drafted=drafted, accepted=accepted)
-            self.ledger.verified(
-                sequence.steps, self._step, drafted=drafted, accepted=accepted, emitted=output.emitted
-            )
+            self.ledger.verified(sequence.steps, self._step, drafted=drafted, accepted=accepted, emitted=output.emitted)
             outputs.append(output)
             if sequence.finish_reason is not None:
                 ended.append(slot)
@@ -282,9 +280,7 @@ class Engine:
                 accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], sequence.rng.random)
             yield [*draft.tokens[:accepted], following]
 
-    def _emit(
-        self, sequence: Sequence, tokens: list[int], *, prefill: bool, drafted: int, accepted: int
-    ) -> StepOutput:
+    def _emit(self, sequence: Sequence, tokens: list[int], *, prefill: bool, drafted: int, accepted: int) -> StepOutput:
         emitted, text = sequence.extend(tokens)
         now = time.perf_counter()
         since = sequence.arrived if sequence.last_token is None else sequence.last_token

@@ -7,7 +7,6 @@ Hence generated = 1 + sum(emitted), and emitted = accepted + 1 - overshoot in ea
 """
 
 from array import array
-from collections import OrderedDict
 from typing import Any
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
@@ -29,7 +28,8 @@ class RequestSteps:
     """
 
     __slots__ = (
-        "accepted", "drafted", "emitted", "engine", "finish_reason", "first_tokens", "prompt_tokens", "request_id", "step",
+        "accepted", "drafted", "emitted", "engine", "finish_reason", "first_tokens", "prompt_tokens", "request_id",
+        "step",
     )  # fmt: skip
 
     def __init__(self, request_id: str, engine: int, prompt_tokens: int) -> None:
@@ -129,14 +129,15 @@ class Ledger:
         self.totals = Totals(draft_length)
         self.forgotten_requests = 0
         self._keep = keep
-        self._running: dict[str, RequestSteps] = {}
-        self._finished: OrderedDict[str, RequestSteps] = OrderedDict()
+        # Dictionaries as ordered sets of records: a client may use one name for several requests.
+        self._running: dict[RequestSteps, None] = {}
+        self._finished: dict[RequestSteps, None] = {}
 
     def open(self, request_id: str, prompt_tokens: int) -> RequestSteps:
         """Starts the record of a request."""
         self.totals.requests += 1
         steps = RequestSteps(request_id, self.engine, prompt_tokens)
-        self._running[request_id] = steps
+        self._running[steps] = None
         return steps
 
     def first_token(self, steps: RequestSteps) -> None:
@@ -169,12 +170,12 @@ class Ledger:
             self.totals.aborted += 1
         else:
             self.totals.finished += 1
-        self._running.pop(steps.request_id, None)
-        self._finished[steps.request_id] = steps
+        self._running.pop(steps, None)
+        self._finished[steps] = None
         if len(self._finished) > self._keep:
-            self._finished.popitem(last=False)
+            del self._finished[next(iter(self._finished))]
             self.forgotten_requests += 1
 
     def requests(self) -> list[RequestSteps]:
         """Finished requests, oldest first, then the running ones."""
-        return [*self._finished.values(), *self._running.values()]
+        return [*self._finished, *self._running]

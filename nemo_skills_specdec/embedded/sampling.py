@@ -56,7 +56,7 @@ def probabilities(logits: Floats, shapes: Sequence[Shape]) -> Floats:
         (rows, vocabulary), rows sum to 1 up to float32 rounding.
     """
     scale = np.array([1.0 / shape.temperature for shape in shapes], np.float32)
-    weights = logits * scale[:, None]
+    weights: Floats = logits * scale[:, None]
     weights -= weights.max(axis=1, keepdims=True)
     np.exp(weights, out=weights)
     for row, shape in enumerate(shapes):
@@ -85,8 +85,9 @@ def residual(p: Floats, q: Floats | None, token: int) -> Floats:
     if q is None:
         left = p.copy()
         left[token] = 0.0
-        return left
-    return np.maximum(p - q, np.float32(0))
+    else:
+        left = np.maximum(p - q, np.float32(0))
+    return left
 
 
 def verify_greedy(draft: Sequence[int], best: Sequence[int]) -> tuple[int, int]:
@@ -105,7 +106,9 @@ def verify_greedy(draft: Sequence[int], best: Sequence[int]) -> tuple[int, int]:
     return accepted, best[accepted]
 
 
-def verify(draft: Sequence[int], q: Sequence[Floats | None], p: Floats, uniform: Callable[[], float]) -> tuple[int, int]:
+def verify(
+    draft: Sequence[int], q: Sequence[Floats | None], p: Floats, uniform: Callable[[], float]
+) -> tuple[int, int]:
     """Accepts or refuses a chain of drafted tokens by the rule of this module.
 
     Args:

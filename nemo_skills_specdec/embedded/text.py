@@ -40,8 +40,8 @@ class Vocabulary:
         self.token_bytes: list[bytes] = []
         for token in range(self._tokenizer.get_vocab_size(with_added_tokens=True)):
             piece = self._tokenizer.id_to_token(token)
-            known = piece is not None and token not in added
-            self.token_bytes.append(b"".join(alphabet.get(c, c.encode()) for c in piece) if known else b"")
+            shown = "" if piece is None or token in added else piece
+            self.token_bytes.append(b"".join(alphabet.get(sign, sign.encode()) for sign in shown))
 
     def __len__(self) -> int:
         return len(self.token_bytes)
