@@ -18,3 +18,8 @@ ENGINES: dict[EngineName, Engine] = {"vllm": vllm, "sglang": sglang, "llamacpp":
 def recognise_engine(samples: Samples) -> EngineName | None:
     """The engine whose series these are; None for none of them."""
     return next((name for name, engine in ENGINES.items() if engine.recognise(samples)), None)
+
+
+def response_reader(engine: EngineName | None) -> ResponseReader | None:
+    """The reader of an engine's per-request statistics; None for an unknown engine."""
+    return ENGINES[engine] if engine is not None else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
@@ -21,7 +21,7 @@ from nemo_skills_specdec.servers.engines import recognise_engine
 from nemo_skills_specdec.servers.prometheus import not_metrics, parse_metrics
 from nemo_skills_specdec.servers.reading import NO_ENGINE_SERIES
 
-API_KEY_VARIABLE = "OPENAI_API_KEY"
+API_KEY_VARIABLE = "SPECDEC_API_KEY"
 """Environment variable that holds the key, named in messages."""
 
 _MAX_BYTES = 64 * 1024 * 1024
@@ -68,25 +68,24 @@ def base_url(url: str) -> str:
 
 
 def metrics_url(url: str) -> str:
-    """The metrics endpoint for what was given: a URL that has a path other than `/v1` is taken as it stands.
+    """The metrics endpoint for what was given: a server's URL gets `/metrics`, a URL of metrics is taken as it stands.
 
     Raises:
         UsageError: this is no URL.
     """
     parts = _split(url)
-    if parts.path.rstrip("/") in ("", "/v1"):
-        return f"{base_url(url)}/metrics"
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, parts.query, ""))
-
-
-def metrics_urls(url: str, given: Sequence[str] = ()) -> list[str]:
-    """The metrics endpoints of a server: those given, or else its own `/metrics`."""
-    return [metrics_url(item) for item in given] or [f"{base_url(url)}/metrics"]
+    last = parts.path.rstrip("/").rpartition("/")[2].lower()
+    if "metric" in last or "prom" in last:
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, parts.query, ""))
+    return f"{base_url(url)}/metrics"
 
 
 def public_url(url: str) -> str:
     """A URL as it may be printed and stored: without user, password, query and fragment."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2].partition("?")[0]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -124,11 +123,14 @@ def take_snapshot(url: str, headers: Mapping[str, str] | None = None, timeout: f
     """Scrapes one metrics endpoint. This never raises: why there are no metrics stands in the snapshot's `error`.
 
     Args:
-        url: the metrics endpoint itself (see `metrics_urls`).
+        url: the server, or its metrics endpoint (see `metrics_url`).
         headers: sent to the endpoint, such as `bearer(key)`.
         timeout: seconds for the whole exchange.
     """
-    answer = fetch(url, headers, timeout)
+    try:
+        answer = fetch(metrics_url(url), headers, timeout)
+    except UsageError as error:
+        answer = Answer(url=public_url(url), error=str(error))
     return Snapshot(
         url=answer.url, taken_at=time.time(), status=answer.status, text=answer.text, error=metrics_problem(answer)
     )

@@ -10,13 +10,19 @@ import msgspec
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.servers import spec_counters
+from nemo_skills_specdec.servers import remarks, spec_counters
 from nemo_skills_specdec.servers.base import CounterReading, Samples, ServerInfo, Traffic
-from nemo_skills_specdec.servers.prometheus import differences, gauge_total, has_prefix
+from nemo_skills_specdec.servers.prometheus import Difference, differences, gauge_total, has_prefix
 
 PREFIX = "llamacpp:"
 
-_TRAFFIC = {"generation_tokens": "llamacpp:tokens_predicted_total", "prompt_tokens": "llamacpp:prompt_tokens_total"}
+CURE = "start the server with --spec-type (such as ngram-simple) or a draft model (-md)"
+
+_TRAFFIC = {
+    "generation_tokens": "llamacpp:tokens_predicted_total",
+    "computed_prompt_tokens": "llamacpp:prompt_tokens_total",
+    "cached_prompt_tokens": "llamacpp:prompt_tokens_cached_total",
+}
 
 _BUSY = ("llamacpp:requests_processing", "llamacpp:requests_deferred")
 
@@ -36,32 +42,30 @@ def recognise(samples: Samples) -> bool:
 def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo | None) -> CounterReading:
     """The difference of llama.cpp's counters, summed over endpoints.
 
-    The counters of speculation appear with the first draft, so their absence means that nothing was ever drafted,
-    whether speculation is off or has found nothing to draft.
+    The counters are there, at 0, with speculation off too; those per position appear with the first draft.
     """
     deltas, findings = differences({**spec_counters.counter_names(PREFIX), **_TRAFFIC}, before, after)
-    totals = {
-        short: deltas[short].total if short in deltas and not deltas[short].findings else None for short in _TRAFFIC
-    }
-    traffic = Traffic(**totals, busy_before=gauge_total(before, _BUSY), busy_after=gauge_total(after, _BUSY))
+    traffic = _traffic(deltas, before, after)
+    reading = CounterReading(engine="llamacpp", source=None, traffic=traffic, findings=tuple(findings))
     if not any(spec_counters.has_spec_series(samples, PREFIX) for samples in after):
-        findings.append(_nothing_drafted())
-        return CounterReading(engine="llamacpp", source=None, traffic=traffic, findings=tuple(findings))
+        return msgspec.structs.replace(reading, findings=(*findings, _too_old()))
     if any(finding.severity == "invalid" for finding in findings):
-        return CounterReading(engine="llamacpp", source=None, traffic=traffic, findings=tuple(findings))
+        return reading
     counts, problems = spec_counters.window_counts(deltas)
     findings += problems
+    if counts is not None and not counts.num_drafts and info is not None and info.speculation == "off":
+        counts = None
+        findings.append(remarks.speculation_off("llama.cpp", "its slots do not speculate", CURE))
     if counts is None:
-        return CounterReading(engine="llamacpp", source=None, traffic=traffic, findings=tuple(findings))
-    findings += spec_counters.variable_draft_length(counts)
-    return CounterReading(
-        engine="llamacpp",
+        return msgspec.structs.replace(reading, findings=tuple(findings))
+    findings += spec_counters.nothing_drafted(counts, traffic)
+    return msgspec.structs.replace(
+        reading,
         source="counters",
         counts=counts,
         num_drafts=counts.num_drafts,
         acceptance_length=counts.acceptance_length,
         acceptance_rate=counts.acceptance_rate,
-        traffic=traffic,
         findings=tuple(findings),
     )
 
@@ -74,13 +78,15 @@ def request_extras(*, stream: bool, info: ServerInfo | None) -> dict[str, Any]:
 def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> AcceptanceCounts | None:
     """Counts from `timings`: drafted and accepted tokens. The number of verification steps is not told.
 
-    A response of a server that speculates without `draft_n` drafted nothing.
+    A response without `draft_n`, from a server that speculates, drafted nothing. With several samples (n > 1) the
+    timings are those of the first alone, so there are no counts.
 
     Raises:
         IdentityError: the counts contradict each other.
     """
     raw = response.get("timings")
-    if not isinstance(raw, Mapping):
+    choices = response.get("choices")
+    if not isinstance(raw, Mapping) or (isinstance(choices, list) and len(choices) > 1):
         return None
     try:
         timings = msgspec.convert(raw, _Timings)
@@ -95,11 +101,22 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
     )
 
 
-def _nothing_drafted() -> Finding:
+def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
+    totals = {short: delta.total for short, delta in deltas.items() if not delta.findings}
+    computed, cached = totals.get("computed_prompt_tokens"), totals.get("cached_prompt_tokens")
+    return Traffic(
+        prompt_tokens=computed + (cached or 0) if computed is not None else None,
+        generation_tokens=totals.get("generation_tokens"),
+        busy_before=gauge_total(before, _BUSY),
+        busy_after=gauge_total(after, _BUSY),
+    )
+
+
+def _too_old() -> Finding:
     return Finding(
-        code="speculation_off",
-        severity="warning",
-        message="llama.cpp has not drafted anything since its start (its metrics have no llamacpp:spec_decode series): "
-        "speculation is off, or found nothing to draft, or this release is older than these counters; acceptance is "
-        "undefined. Start the server with --spec-type or a draft model (-md)",
+        code="no_acceptance_metrics",
+        severity="invalid",
+        message="this llama.cpp has no llamacpp:spec_decode series: it is older than these counters; use a newer "
+        "release, "
+        "or the drafted and accepted tokens in each response",
     )

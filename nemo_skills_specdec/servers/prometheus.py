@@ -1,7 +1,7 @@
 """Exposition text to samples per label set, and differences of counters over a window.
 
-A counter is differenced per label set and only then summed: data-parallel engines, streaming and plain requests, or draft
-positions each have their own label set, and the reset of one would hide in a sum.
+A counter is differenced per label set and only then summed: data-parallel engines, streaming and plain requests, or
+draft positions each have their own label set, and the reset of one would hide in a sum.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def not_metrics(text: str) -> str | None:
         return "is empty; give the text of an inference server's /metrics"
     if head.startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
         return "is a web page, not metrics; give the URL or the text of an inference server's /metrics"
-    if head.startswith(("{", "[")) or head.startswith('"'):
+    if head.startswith(("{", "[", '"')):
         return "is JSON, not metrics; give the URL or the text of an inference server's /metrics"
     return None
 
@@ -175,7 +175,8 @@ def restarts(before: Sequence[Samples], after: Sequence[Samples]) -> list[Findin
                 Finding(
                     code="process_restarted",
                     severity="invalid",
-                    message=f"{name} changed from {was:.3f} to {now:.3f}: the server restarted in the window, or another "
+                    message=f"{name} changed from {was:.3f} to {now:.3f}: the server restarted in the window, or "
+                    "another "
                     "process answered; measure again, and give every replica its own --metrics-url",
                     numbers={"series": name, "before": was, "after": now},
                 )
@@ -193,7 +194,8 @@ def _families(text: str, where: str) -> list[Metric]:
         except (ValueError, KeyError, IndexError, TypeError) as error:
             problem = error
     raise DataError(
-        f"{where} is no Prometheus text ({str(problem)[:120]}); give the URL or the text of an inference server's /metrics"
+        f"{where} is no Prometheus text ({str(problem)[:120]}); give the URL or the text of an inference server's "
+        "/metrics"
     ) from problem
 
 

@@ -11,7 +11,8 @@ from nemo_skills_specdec.servers.engines import ENGINES, recognise_engine
 from nemo_skills_specdec.servers.prometheus import parse_metrics
 
 NO_ENGINE_SERIES = (
-    "holds no vllm:, sglang: or llamacpp: series: either this is not an inference server's /metrics (wrong URL or port?), "
+    "holds no vllm:, sglang: or llamacpp: series: either this is not an inference server's /metrics (wrong URL or "
+    "port?), "
     "or it is vLLM started with --disable-log-stats (remove that flag; statistics inside responses work with it)"
 )
 

@@ -258,8 +258,10 @@ def _gauge_estimate(
         Finding(
             code="gauge_estimate",
             severity="warning",
-            message=f"acceptance length {length:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last log "
-            "interval (40 decode iterations by default), not of the window, and may be off by 50 %. Use SGLang 0.5.13 or "
+            message=f"acceptance length {length:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last "
+            "log "
+            "interval (40 decode iterations by default), not of the window, and may be off by 50 %. Use SGLang "
+            "0.5.13 or "
             "later for counters, or ask for the statistics in each response",
             numbers={"gauge_before": was, "gauge_after": length},
         ),
@@ -339,8 +341,10 @@ def tree_drafts(topk: int | None, nodes: int | None) -> Finding:
     return Finding(
         code="tree_drafts",
         severity="warning",
-        message=f"drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over tree nodes, "
-        "most of which no path can reach; do not compare it with that of chains. The acceptance length stays comparable",
+        message=f"drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over "
+        "tree nodes, "
+        "most of which no path can reach; do not compare it with that of chains. The acceptance length stays "
+        "comparable",
         numbers={"topk": topk, "nodes": nodes},
     )
 
@@ -379,7 +383,8 @@ def _inferred(excess: int, requests: int) -> Finding:
     return Finding(
         code="synchronous_scheduling_inferred",
         severity="info",
-        message=f"only {excess} decoded tokens exceed those of the {requests} requests; an overlapped scheduler would add at "
+        message=f"only {excess} decoded tokens exceed those of the {requests} requests; an overlapped scheduler "
+        "would add at "
         "least one per request, so scheduling was synchronous and the counters are exact",
         numbers={"excess_tokens": excess, "requests": requests},
     )
@@ -397,7 +402,8 @@ def _no_upper_bound(low: float, numbers: dict[str, int | None]) -> Finding:
     return Finding(
         code="no_upper_bound",
         severity="invalid",
-        message=f"the acceptance length is at least {low:.4f}, but sglang:realtime_tokens_total, which would bound it from "
+        message=f"the acceptance length is at least {low:.4f}, but sglang:realtime_tokens_total, which would bound "
+        "it from "
         "above, is missing; ask for the statistics in each response",
         numbers=dict(numbers),
     )

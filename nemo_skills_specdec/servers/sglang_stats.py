@@ -1,7 +1,7 @@
 """SGLang's statistics of one request, as they stand in responses and in request-metric files.
 
-The same numbers have had several names. v verification steps, a accepted draft tokens, K verified nodes a step including
-the root: `proposed = v (K - 1)` comes from the configuration; `hist[k]` counts steps that accepted exactly k drafts.
+The same numbers have had several names. v verification steps, a accepted draft tokens, K verified nodes a step, the
+root included: `proposed = v (K - 1)` comes from the configuration; `hist[k]` counts steps that accepted exactly k drafts.
 `spec_accept_length` (completion tokens / v) counts the prefill token and misses cut-off tokens: it is never used.
 """
 
@@ -53,7 +53,7 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
 
 
 def sample_counts(statistics: Mapping[str, Any], info: ServerInfo | None) -> AcceptanceCounts | None:
-    """Counts from one sample's fields, whatever the version; None if they do not tell the accepted tokens (below 0.5.6).
+    """Counts from one sample's fields, whatever the version; None if they do not tell the accepted tokens (< 0.5.6).
 
     Some releases fill the counts but not the histogram: the positions are unknown then.
 

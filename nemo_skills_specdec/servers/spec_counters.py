@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.servers.base import Samples
+from nemo_skills_specdec.servers.base import Samples, Traffic
 from nemo_skills_specdec.servers.prometheus import Difference
 from nemo_skills_specdec.servers.remarks import identity_broken
 
@@ -59,7 +59,8 @@ def window_counts(deltas: Mapping[str, Difference]) -> tuple[AcceptanceCounts | 
             Finding(
                 code="spec_counters_incomplete",
                 severity="invalid",
-                message=f"the server exposes some counters of speculative decoding but not num_{missing[0]}: nothing can "
+                message=f"the server exposes some counters of speculative decoding but not num_{missing[0]}: "
+                "nothing can "
                 "be computed; use a release that has all of them",
                 numbers={"missing": ", ".join(missing)},
             )
@@ -90,37 +91,18 @@ def window_counts(deltas: Mapping[str, Difference]) -> tuple[AcceptanceCounts | 
         ]
 
 
-def variable_draft_length(counts: AcceptanceCounts) -> list[Finding]:
-    """A finding if some steps drafted fewer tokens than there are positions, so conditional rates are lower bounds."""
-    positions = len(counts.accepted_per_position or ())
-    if not counts.num_drafts or not counts.num_draft_tokens or not positions:
+def nothing_drafted(counts: AcceptanceCounts, traffic: Traffic) -> list[Finding]:
+    """A finding if the server generated text without drafting anything."""
+    if counts.num_drafts or not traffic.generation_tokens:
         return []
-    if counts.num_draft_tokens == counts.num_drafts * positions:
-        return []
-    mean = counts.num_draft_tokens / counts.num_drafts
     return [
         Finding(
-            code="variable_draft_length",
-            severity="info",
-            message=f"steps drafted {mean:.2f} of {positions} tokens on average, so later positions were not drafted in "
-            "every step: their conditional rates also count steps without that draft, and are lower than the drafter's own",
-            numbers={"mean_draft_length": mean, "positions": positions},
-        )
-    ]
-
-
-def steps_without_drafts(num_drafts: int | None, decode_steps: int | None) -> list[Finding]:
-    """A finding if decode steps ran without a draft: then tokens per step is below the acceptance length."""
-    if num_drafts is None or decode_steps is None or decode_steps <= num_drafts:
-        return []
-    without = decode_steps - num_drafts
-    return [
-        Finding(
-            code="steps_without_drafts",
-            severity="info",
-            message=f"{without} of {decode_steps} decode steps had no draft; the acceptance length leaves them out, "
-            "tokens per step counts them: compare engines and methods by tokens per step",
-            numbers={"steps_without_drafts": without, "decode_steps": decode_steps},
+            code="nothing_drafted",
+            severity="warning",
+            message=f"{traffic.generation_tokens} tokens were generated and nothing was drafted: acceptance is "
+            "undefined. "
+            "An n-gram drafter found no match, or speculation is off",
+            numbers={"generation_tokens": traffic.generation_tokens},
         )
     ]
 

@@ -1,4 +1,4 @@
-"""What vLLM says about speculative decoding: counters on `/metrics`, and statistics inside a response (0.29 and later)."""
+"""What vLLM says about speculative decoding: counters on `/metrics`, and statistics inside a response (from 0.29 on)."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
     findings += problems
     if counts is None:
         return CounterReading(engine="vllm", source=None, traffic=traffic, findings=tuple(findings))
-    findings += spec_counters.variable_draft_length(counts)
-    findings += spec_counters.steps_without_drafts(counts.num_drafts, traffic.decode_steps)
-    findings += _tokens_cut_off(counts, traffic)
+    findings += spec_counters.nothing_drafted(counts, traffic)
     return CounterReading(
         engine="vllm",
         source="counters",
@@ -81,7 +79,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
 
 
 def request_extras(*, stream: bool, info: ServerInfo | None) -> dict[str, Any]:
-    """vLLM decides by a server flag; a streamed answer carries its statistics in the usage chunk, which must be asked for."""
+    """Asks for the usage chunk of a stream, which carries the statistics; whether there are any is a server flag."""
     return {"stream_options": {"include_usage": True}} if stream else {}
 
 
@@ -104,8 +102,8 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
 def reached_per_position(response: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Steps that drafted position i and had accepted all positions before it: the drafter's own denominators.
 
-    With a draft length that varies, `accepted_per_position[i] / reached[i]` is the true conditional rate, which no counter
-    gives. Needs the server flag `--per-request-spec-decode-metrics detailed`; None without its lists.
+    With a draft length that varies, `accepted_per_position[i] / reached[i]` is the true conditional rate, which no
+    counter gives. Needs the server flag `--per-request-spec-decode-metrics detailed`; None without its lists.
 
     Raises:
         IdentityError: the lists contradict each other.
@@ -173,24 +171,6 @@ def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after:
         short: deltas[short].total if short in deltas and not deltas[short].findings else None for short in _TRAFFIC
     }
     return Traffic(**totals, busy_before=gauge_total(before, _BUSY), busy_after=gauge_total(after, _BUSY))
-
-
-def _tokens_cut_off(counts: AcceptanceCounts, traffic: Traffic) -> list[Finding]:
-    parts = (traffic.first_tokens, traffic.decode_steps, traffic.generation_tokens)
-    if parts[0] is None or parts[1] is None or parts[2] is None:
-        return []
-    cut_off = parts[0] + parts[1] + counts.num_accepted_tokens - parts[2]
-    if cut_off <= 0:
-        return []
-    return [
-        Finding(
-            code="tokens_cut_off",
-            severity="info",
-            message=f"{cut_off} accepted tokens came after a stop or the length limit and were cut off; the acceptance "
-            "length counts them, tokens per step does not",
-            numbers={"tokens_cut_off": cut_off, "generation_tokens": parts[2]},
-        )
-    ]
 
 
 def _speculation_off(after: Sequence[Samples]) -> Finding:

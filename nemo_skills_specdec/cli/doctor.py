@@ -1,0 +1,88 @@
+"""`ns-specdec doctor`: what is this server, and where can acceptance be read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nemo_skills_specdec.cli.eval import ServerType
+
+if TYPE_CHECKING:
+    from nemo_skills_specdec.servers.base import ServerInfo
+
+
+def doctor(
+    url: Annotated[str, typer.Argument(help="Base URL of the server, with or without /v1.")],
+    metrics_url: Annotated[
+        list[str] | None, typer.Option(help="Where /metrics is, if not at the server URL. Repeat it for every replica.")
+    ] = None,
+    server_type: Annotated[ServerType | None, typer.Option(help="Engine, if a router hides it.")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also send one short request, to see whether answers carry statistics.")
+    ] = False,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the API key, if any.")
+    ] = "SPECDEC_API_KEY",
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """What is this server, and where can acceptance be read? Exits with 1 if nowhere."""
+    import msgspec
+
+    from nemo_skills_specdec.servers.detect import detect
+    from nemo_skills_specdec.servers.fetch import bearer
+    from nemo_skills_specdec.servers.probe import probe_responses
+
+    headers = bearer(os.environ.get(api_key_env))
+    info = detect(url, metrics_url or (), headers, server_type=server_type.value if server_type else None)
+    if probe:
+        probe_responses(info, url, headers)
+    if json_output:
+        sys.stdout.write(msgspec.json.encode(info).decode() + "\n")
+    else:
+        _show(info)
+    if not any(offer.available for offer in info.offers):
+        raise typer.Exit(1)
+
+
+def _show(info: ServerInfo) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nemo_skills_specdec.report.terminal import findings_lines
+
+    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    rows = {
+        "server": info.base_url,
+        "engine": f"{info.engine or 'unknown'} {info.version or ''}".strip(),
+        "models": ", ".join(info.models) or "none listed",
+        "speculation": info.speculation,
+        "method": info.method or "unknown",
+        "draft length": "unknown" if info.draft_length is None else str(info.draft_length),
+    }
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    offers = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    offers.add_column("source", no_wrap=True)
+    offers.add_column("here", no_wrap=True)
+    offers.add_column("gives", max_width=20)
+    offers.add_column("how", overflow="fold")
+    for offer in info.offers:
+        offers.add_row(offer.source, _here(offer.available), offer.gives, offer.how)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 80)
+    console.print(facts)
+    if info.offers:
+        console.print("\nsources of acceptance, best first")
+        console.print(offers)
+    else:
+        console.print("\nno source of acceptance is known for this server; for a router, give --server-type")
+    for line in findings_lines(info.findings):
+        console.print(line)
+
+
+def _here(available: bool | None) -> str:
+    return "unknown" if available is None else "yes" if available else "no"
