@@ -354,9 +354,10 @@ def _bounds_findings(low: float, high: float, window: _Window, excess: int) -> l
         Finding(
             code="bounds",
             severity="warning" if window.busy else "info",
-            message=f"SGLang's counters only bracket the acceptance length: [{low:.4f}, {high:.4f}], {high - low:.4f} wide; "
-            "the midpoint is shown. Ask for the statistics in each response for exact numbers"
-            + (" (requests were in flight at an end of the window: the bounds may be off)" if window.busy else ""),
+            message=f"SGLang's counters only bracket the acceptance length: [{low:.4f}, {high:.4f}], "
+            f"{high - low:.4f} wide; the midpoint is shown. "
+            + ("Requests were in flight at an end of the window, so the bounds may be off. " if window.busy else "")
+            + "Ask for the statistics in each response for exact numbers",
             numbers={
                 "low": low,
                 "high": high,

@@ -1,7 +1,7 @@
 """SGLang's statistics of one request, as they stand in responses and in request-metric files.
 
 The same numbers have had several names. v verification steps, a accepted draft tokens, K verified nodes a step, the
-root included: `proposed = v (K - 1)` comes from the configuration; `hist[k]` counts steps that accepted exactly k drafts.
+root included: `proposed = v (K - 1)` comes from the configuration; `hist[k]` counts steps that accepted just k drafts.
 `spec_accept_length` (completion tokens / v) counts the prefill token and misses cut-off tokens: it is never used.
 """
 

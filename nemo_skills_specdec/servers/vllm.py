@@ -1,4 +1,4 @@
-"""What vLLM says about speculative decoding: counters on `/metrics`, and statistics inside a response (from 0.29 on)."""
+"""What vLLM says about speculative decoding: counters on `/metrics`, and statistics in a response (from 0.29 on)."""
 
 from __future__ import annotations
 
