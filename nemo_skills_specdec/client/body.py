@@ -78,6 +78,11 @@ def prepare(conversations: Sequence[Conversation], request: RequestOptions) -> l
     ]
 
 
+def count_turns(messages: Sequence[Message]) -> int:
+    """How many requests the messages give: one for each user message that no assistant message follows."""
+    return sum(_is_turn(message, after) for message, after in zip(messages, (*messages[1:], None), strict=True))
+
+
 def encode_answer(generation: str, api: str) -> bytes:
     """The model's own answer, as it stands in the body of the next turn. Reasoning is never part of it."""
     return _message(Message("assistant", generation), api)
@@ -98,7 +103,7 @@ def _turns(conversation: Conversation, api: str, separator: bytes) -> tuple[byte
     try:
         for message, after in zip(messages, (*messages[1:], None), strict=True):
             pending.append(_message(message, api))
-            if message.role == "user" and (after is None or after.role != "assistant"):
+            if _is_turn(message, after):
                 turns.append(separator.join(pending))
                 pending = []
     except UnicodeEncodeError as error:
@@ -106,6 +111,10 @@ def _turns(conversation: Conversation, api: str, separator: bytes) -> tuple[byte
     if not turns:
         raise UsageError(f"prompt {conversation.question_id} has no user message to answer; remove it")
     return tuple(turns)
+
+
+def _is_turn(message: Message, after: Message | None) -> bool:
+    return message.role == "user" and (after is None or after.role != "assistant")
 
 
 def _message(message: Message, api: str) -> bytes:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nemo_skills_specdec.client.body import encode_answer, endpoint, prepare, turn_body
+from nemo_skills_specdec.client.body import count_turns, encode_answer, endpoint, prepare, turn_body
 from nemo_skills_specdec.client.exchange import Conversation, RequestOptions
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.records import Message
@@ -139,3 +139,9 @@ def test_the_endpoint_is_found_from_any_form_of_the_address(url, api, expected):
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(UsageError, match="no http address"):
         endpoint(url, "chat")
+
+
+def test_turns_are_the_user_messages_without_a_given_answer():
+    roles = ["system", "user", "assistant", "user", "user"]
+    assert count_turns([Message(role, "x") for role in roles]) == 2
+    assert count_turns([]) == 0
