@@ -80,7 +80,7 @@ def prepare(conversations: Sequence[Conversation], request: RequestOptions) -> l
 
 def count_turns(messages: Sequence[Message]) -> int:
     """How many requests the messages give: one for each user message that no assistant message follows."""
-    return sum(_is_turn(message, after) for message, after in zip(messages, (*messages[1:], None), strict=True))
+    return sum(_is_turn(message, after) for message, after in zip(messages, (*messages[1:], None), strict=False))
 
 
 def encode_answer(generation: str, api: str) -> bytes:
@@ -101,7 +101,7 @@ def _turns(conversation: Conversation, api: str, separator: bytes) -> tuple[byte
     pending: list[bytes] = []
     messages = conversation.messages
     try:
-        for message, after in zip(messages, (*messages[1:], None), strict=True):
+        for message, after in zip(messages, (*messages[1:], None), strict=False):
             pending.append(_message(message, api))
             if _is_turn(message, after):
                 turns.append(separator.join(pending))

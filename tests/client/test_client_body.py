@@ -108,8 +108,9 @@ def test_options_that_cannot_be_sent_are_refused_before_the_window(options, says
 
 
 def test_a_conversation_without_a_question_is_refused():
-    with pytest.raises(UsageError, match="prompt q has no user message"):
-        body_of(Message("system", "hi"))
+    for messages in ([Message("system", "hi")], []):
+        with pytest.raises(UsageError, match="prompt q has no user message"):
+            body_of(*messages)
 
 
 def test_text_that_is_no_unicode_is_refused_with_the_prompts_name():
