@@ -58,24 +58,21 @@ def take_snapshots(urls: Sequence[str], headers: Mapping[str, str]) -> list[Snap
     return [take_snapshot(url, headers) for url in urls]
 
 
-def take_settled_snapshots(
-    urls: Sequence[str], headers: Mapping[str, str], before: Sequence[Snapshot], info: ServerInfo | None
-) -> list[Snapshot]:
-    """Snapshots at the end of a window, re-read until two in a row agree and nothing is running.
+def take_settled_snapshots(urls: Sequence[str], headers: Mapping[str, str], info: ServerInfo | None) -> list[Snapshot]:
+    """Snapshots at either end of a window, re-read until nothing was counted between two and nothing is running.
 
     Gives up after `SETTLE_TIMEOUT_SECONDS` and returns the last: then the traffic accounting says what is wrong.
     """
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     last = take_snapshots(urls, headers)
-    reading = read_window(before, last, info)
     while True:
         time.sleep(SETTLE_SECONDS)
         snapshots = take_snapshots(urls, headers)
-        again = read_window(before, snapshots, info)
-        settled = again == reading and not again.traffic.busy_after
-        if settled or time.monotonic() > deadline:
+        since = read_window(last, snapshots, info)
+        counted = since.traffic.generation_tokens or (since.counts is not None and since.counts.num_drafts)
+        if not (counted or since.traffic.busy_after) or time.monotonic() > deadline:
             return snapshots
-        reading = again
+        last = snapshots
 
 
 def check_traffic(reading: CounterReading, sent: Sent, *, relied_on: bool, warmup_requests: int = 0) -> list[Finding]:
@@ -181,14 +178,8 @@ def tokens_cut_off(reading: CounterReading) -> int | None:
     return emitted - traffic.generation_tokens
 
 
-def check_sources(per_request: AcceptanceCounts, reading: CounterReading, *, complete: bool) -> list[Finding]:
-    """Compares the sum of the per-request counts with the counters of the same window.
-
-    Args:
-        complete: whether every answer carried statistics; if not, a difference is expected and nothing is compared.
-    """
-    if not complete:
-        return []
+def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> list[Finding]:
+    """Compares the sum over all answers' own statistics with the counters of the same window."""
     if reading.counts is not None:
         differences = {
             name: (mine, theirs)

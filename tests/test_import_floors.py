@@ -15,7 +15,7 @@ FLOORS = [
     {"acceptance"},
     {"statistics"},
     {"records"},
-    {"hub", "processes"},
+    {"hub", "prepared", "processes"},
     {"servers", "client", "embedded", "speed_bench", "benchmarks"},
     {"window", "prepare_data"},
     {"evaluator", "analysis"},

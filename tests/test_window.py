@@ -106,26 +106,21 @@ def test_a_chain_of_fixed_length_without_cut_off_tokens_has_nothing_to_tell():
 
 
 def test_sources_that_agree_give_no_finding():
-    assert check_sources(COUNTS, READING, complete=True) == []
+    assert check_sources(COUNTS, READING) == []
 
 
 def test_sources_that_disagree_are_named_with_both_numbers():
     other = AcceptanceCounts(num_drafts=700, num_draft_tokens=3006, num_accepted_tokens=1594)
-    (finding,) = check_sources(other, READING, complete=True)
+    (finding,) = check_sources(other, READING)
     assert finding.code == "sources_disagree"
     assert "num_drafts 700 against 768" in finding.message
     assert finding.numbers == {"response_num_drafts": 700, "counters_num_drafts": 768}
 
 
-def test_incomplete_statistics_are_not_compared():
-    other = AcceptanceCounts(num_drafts=700, num_draft_tokens=3006, num_accepted_tokens=1594)
-    assert check_sources(other, READING, complete=False) == []
-
-
 @pytest.mark.parametrize(("low", "high", "expected"), [(3.0, 3.1, []), (3.1, 3.2, ["sources_disagree"])])
 def test_the_exact_value_must_lie_within_the_counters_bounds(low, high, expected):
     bounds = CounterReading(engine="sglang", source="bounds", acceptance_length_bounds=Interval(low, high))
-    assert codes(check_sources(COUNTS, bounds, complete=True)) == expected
+    assert codes(check_sources(COUNTS, bounds)) == expected
 
 
 def test_the_clients_own_account_counts_failures_apart():
@@ -148,19 +143,22 @@ def exposition(drafts, running):
     return (
         "# TYPE vllm:spec_decode_num_drafts counter\n"
         f'vllm:spec_decode_num_drafts_total{{engine="0",model_name="m"}} {drafts}\n'
+        "# TYPE vllm:spec_decode_num_draft_tokens counter\n"
+        f'vllm:spec_decode_num_draft_tokens_total{{engine="0",model_name="m"}} {3 * drafts}\n'
+        "# TYPE vllm:spec_decode_num_accepted_tokens counter\n"
+        f'vllm:spec_decode_num_accepted_tokens_total{{engine="0",model_name="m"}} {drafts}\n'
         "# TYPE vllm:num_requests_running gauge\n"
         f'vllm:num_requests_running{{engine="0",model_name="m"}} {running}\n'
     )
 
 
-def test_a_window_closes_only_when_two_snapshots_agree_and_nothing_runs(monkeypatch):
+def test_a_window_opens_and_closes_only_when_nothing_runs_and_nothing_more_is_counted(monkeypatch):
     texts = [exposition(5, 1), exposition(5, 1), exposition(7, 0), exposition(7, 0), exposition(9, 0)]
     monkeypatch.setattr("nemo_skills_specdec.window.SETTLE_SECONDS", 0)
     monkeypatch.setattr(
         "nemo_skills_specdec.window.take_snapshot",
         lambda url, headers: Snapshot(url=url, taken_at=0.0, status=200, text=texts.pop(0)),
     )
-    before = [Snapshot(url="http://h/metrics", taken_at=0.0, status=200, text=exposition(0, 0))]
-    (after,) = take_settled_snapshots(["http://h/metrics"], {}, before, None)
-    assert after.text == exposition(7, 0)
+    (settled,) = take_settled_snapshots(["http://h/metrics"], {}, None)
+    assert settled.text == exposition(7, 0)
     assert texts == [exposition(9, 0)]

@@ -29,6 +29,7 @@ from nemo_skills_specdec.records import PromptRow
 from nemo_skills_specdec.report.terminal import print_evaluation
 from nemo_skills_specdec.servers.base import EngineName, ServerInfo
 from nemo_skills_specdec.servers.detect import detect
+from nemo_skills_specdec.servers.fetch import bearer, public_url
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,7 @@ def run(job: Job) -> None:
     directory = job.output_dir or Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{job.benchmark}"
     prepare_directory(directory)
     with _server(job, errors) as base_url:
-        headers = _headers(job)
+        headers = bearer(os.environ.get(job.api_key_env))
         metrics_urls = job.metrics_urls or (base_url,)
         info = detect(base_url, metrics_urls, headers, server_type=job.server_type)
         request = msgspec.structs.replace(job.request, model=job.request.model or _first_model(info))
@@ -143,16 +144,11 @@ def _arguments(job: Job, plan: Plan) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if job.server_url is None:
         own = {"launch": job.launch, "dialect": job.dialect, "method": job.method, "draft_length": job.draft_length}
-    return {"benchmark": job.benchmark, **msgspec.to_builtins(plan, enc_hook=str), **own}
-
-
-def _headers(job: Job) -> dict[str, str]:
-    key = os.environ.get(job.api_key_env)
-    if key is None:
-        return {}
-    if not key.strip() or not key.isascii() or not key.isprintable():
-        raise UsageError(f"the environment variable {job.api_key_env} holds no usable key; set it, or unset it")
-    return {"Authorization": f"Bearer {key.strip()}"}
+    arguments = msgspec.to_builtins(plan, enc_hook=str)
+    # An address may carry a password.
+    arguments["base_url"] = public_url(plan.base_url)
+    arguments["metrics_urls"] = [public_url(url) for url in plan.metrics_urls]
+    return {"benchmark": job.benchmark, **arguments, **own}
 
 
 def _first_model(info: ServerInfo) -> str:
@@ -168,7 +164,7 @@ def _turns(rows: list[PromptRow]) -> int:
 
 
 def _introduction(info: ServerInfo, job: Job, request: RequestOptions) -> str:
-    method = info.method or ("speculation off" if info.speculation == "off" else "speculation method unknown")
+    method = info.method or ("speculation off" if info.speculation == "off" else "method not told by the server")
     draft = f", draft length {info.draft_length}" if info.draft_length else ""
     load = f"concurrency {job.load.concurrency}" if job.load.concurrency else "no concurrency limit"
     if job.load.request_rate:

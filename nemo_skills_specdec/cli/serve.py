@@ -47,10 +47,10 @@ def serve(
     seed: Annotated[int, typer.Option(min=0, help="For requests that bring no seed.")] = 0,
 ) -> None:
     """Serve the embedded engine: a small real one for machines without a GPU. Ctrl-C stops it."""
-    from nemo_skills_specdec.embedded.launch import run_in_foreground
+    from nemo_skills_specdec.embedded.launch import serve_here
     from nemo_skills_specdec.embedded.options import EmbeddedOptions
 
-    run_in_foreground(
+    serve_here(
         EmbeddedOptions(
             dialect=dialect.value,
             method=method.value,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.client.answer import read_answer
 from nemo_skills_specdec.client.exchange import Conversation, Exchange, LoadOptions, LoopLag, RequestOptions, Sent
 from nemo_skills_specdec.client.send import send_all
@@ -34,7 +34,6 @@ from nemo_skills_specdec.window import (
     describe_steps,
     sent_by,
     take_settled_snapshots,
-    take_snapshots,
 )
 
 WARMUP_TOKENS = 32
@@ -109,11 +108,11 @@ def evaluate(
     progress.stage("warming up")
     warm = _warm_up(plan, request, headers)
     speaks = any(_counts(exchange, reader, info) is not None for exchange in warm)
-    files = RequestFiles(plan.request_files) if plan.request_files is not None else None
+    files = RequestFiles(plan.request_files, info) if plan.request_files is not None else None
     windows = _split(rows, plan.by_category, speaks=speaks or files is not None)
 
     snapshots: list[tuple[str, list[Snapshot]]] = []
-    taken = take_snapshots(plan.metrics_urls, headers)
+    taken = take_settled_snapshots(plan.metrics_urls, headers, info)
     first = taken
     snapshots.append(("before", taken))
     measured: dict[str, Measured] = {}
@@ -131,7 +130,7 @@ def evaluate(
             on_exchange=lambda exchange: progress.exchange(exchange, _last_counts(exchange, reader, info)),
         )
         lags.append(sent.lag)
-        before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, taken, info)
+        before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info)
         snapshots.append((f"after-{name}" if len(windows) > 1 else "after", taken))
         records, contradictions = _records(sent, reader, info)
         findings += contradictions
@@ -141,14 +140,16 @@ def evaluate(
         interrupted = interrupted or sent.interrupted or bool(sent.gave_up)
         if interrupted:
             break
+    records = [record for m in measured.values() for record in m.records]
+    in_files: AcceptanceCounts | None = None
     if files is not None:
         progress.stage("waiting for the request-metric files")
-        findings += _join_files(files, [r for m in measured.values() for r in m.records])
-
-    records = [record for m in measured.values() for record in m.records]
+        in_files, remarks = _join_files(files, records, request.n)
+        findings += remarks
     whole = Measured(
         records=records,
         reading=read_window(first, taken, info),
+        request_file=in_files,
         wall_seconds=sum(m.wall_seconds for m in measured.values()),
     )
     findings += [*info.findings, *check_request(request, info)]
@@ -261,17 +262,22 @@ def _last_counts(exchange: Exchange, reader: ResponseReader | None, info: Server
     return _counts(msgspec.structs.replace(exchange, frames=exchange.frames[-3:]), reader, info)
 
 
-def _join_files(files: RequestFiles, records: Sequence[RequestRecord]) -> list[Finding]:
-    """Adds the counts of SGLang's request-metric files to the answers that have none."""
+def _join_files(
+    files: RequestFiles, records: Sequence[RequestRecord], samples: int
+) -> tuple[AcceptanceCounts | None, list[Finding]]:
+    """Reads SGLang's request-metric files, and gives their counts to the answers that have none.
+
+    Returns:
+        The sum over the files if they hold every answer, else None; and what is wrong with them.
+    """
     wanted = [r.response_id for r in records if r.error is None and r.response_id is not None]
-    found = files.wait_for(wanted, timeout_seconds=REQUEST_FILE_SECONDS)
+    found = files.wait_for(wanted, timeout_seconds=REQUEST_FILE_SECONDS, samples=samples)
     for record in records:
         if record.counts is None and record.response_id in found.counts:
             record.counts = found.counts[record.response_id]
             record.counts_source = "request_file"
-    for record in records:
-        record.counts = statistics_or_none(record)
-    return list(found.findings)
+    complete = bool(wanted) and not found.missing
+    return total(found.counts[i] for i in wanted if i in found.counts) if complete else None, list(found.findings)
 
 
 def _check_window(whole: Measured, request: RequestOptions, *, warmup_requests: int) -> list[Finding]:
@@ -288,8 +294,8 @@ def _check_window(whole: Measured, request: RequestOptions, *, warmup_requests: 
     )
     findings += describe_steps(reading)
     counts = per_request_counts(whole.records)
-    if counts is not None:
-        findings += check_sources(counts, reading, complete=complete)
+    if counts is not None and complete:
+        findings += check_sources(counts, reading)
     return findings
 
 

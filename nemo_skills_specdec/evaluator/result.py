@@ -86,10 +86,15 @@ class Evaluation(msgspec.Struct, kw_only=True):
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """One window: its records and, where there are metrics, its counter reading."""
+    """One window: its records and, where there are any, what other sources say about the same requests.
+
+    Attributes:
+        request_file: the sum over SGLang's request-metric files, if they hold every answer.
+    """
 
     records: list[RequestRecord]
     reading: CounterReading | None = None
+    request_file: AcceptanceCounts | None = None
     wall_seconds: float = 0.0
 
 
@@ -124,6 +129,8 @@ def sources_of(measured: Measured, *, seed: int, with_intervals: bool) -> dict[s
         found[source] = acceptance_of(
             counts, source, intervals=intervals(clusters, seed=seed) if with_intervals else None
         )
+    if measured.request_file is not None and "request_file" not in found:
+        found["request_file"] = acceptance_of(measured.request_file, "request_file")
     if measured.reading is not None and measured.reading.source is not None:
         found[measured.reading.source] = acceptance_of_reading(measured.reading)
     return {source: found[source] for source in SOURCES if source in found}
@@ -194,6 +201,11 @@ def evaluation_of(
     sources = sources_of(whole, seed=seed, with_intervals=True)
     overall = headline(sources)
     overall.findings = list(findings)
+    if overall.tokens_per_step is None:
+        # Only counters know of the steps without drafts.
+        overall.tokens_per_step = next(
+            (source.tokens_per_step for source in sources.values() if source.tokens_per_step is not None), None
+        )
     categories: dict[str, Part] = {}
     by_category: dict[str, list[RequestRecord]] = {}
     for record in whole.records:

@@ -53,9 +53,9 @@ def category_table(evaluation: Evaluation) -> Table:
     parts = evaluation.categories
     positions = max((len(p.acceptance.conditional_acceptance_rates or ()) for p in parts.values()), default=0)
     shown = min(positions, SHOWN_POSITIONS)
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("category", overflow="ellipsis", no_wrap=True, max_width=14)
-    for name in ("D", "AL", "95 % CI", "AR %", *(f"c{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
+    for name in ("D", "AL", "95% CI", "AR%", *(f"c{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, part in parts.items():
         table.add_row(name, *_cells(part.acceptance, shown), *_speed_cells(part.speed))
@@ -119,8 +119,8 @@ def _speed(overall: Part) -> list[Text]:
     failed = f", {overall.num_failed} failed" if overall.num_failed else ""
     lines = [
         f"{overall.num_prompts} prompts, {overall.num_requests} requests{failed}, "
-        f"{_count(speed.completion_tokens)} output tokens in {speed.wall_seconds:.1f} s: "
-        f"{_speed_number(speed.output_tokens_per_second)} tok/s for all users together"
+        f"{_count(speed.completion_tokens)} output tokens in {speed.wall_seconds:.1f} s",
+        f"all users together: {_speed_number(speed.output_tokens_per_second)} tok/s"
     ]
     if speed.user_tokens_per_second is not None:
         ttft = f", TTFT {_milliseconds(speed.ttft_seconds.p50)}" if speed.ttft_seconds else ""

@@ -90,8 +90,15 @@ def public_url(url: str) -> str:
 
 
 def bearer(api_key: str | None) -> dict[str, str]:
-    """The header that carries an API key; empty without one."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    """The header that carries an API key; empty without one.
+
+    Raises:
+        UsageError: the key cannot stand in a header. The message does not show it.
+    """
+    key = (api_key or "").strip()
+    if not key.isascii() or (key and not key.isprintable()):
+        raise UsageError("the API key holds characters that no header can carry, such as a line break; set it anew")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def fetch(url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0) -> Answer:
