@@ -25,6 +25,7 @@ from nemo_skills_specdec.client.faults import (
     connection_fault,
     one_line,
     secrets_of,
+    server_message,
     status_fault,
     stream_fault,
     without_secrets,
@@ -41,6 +42,7 @@ is just being closed and fail through no fault of the server."""
 _READ_BUFFER = 1 << 20
 _ERROR_BODY = 1 << 16
 _REFUSALS_TO_GIVE_UP = 8
+_SECONDS_TO_GIVE_UP = 15.0
 
 
 class _Window(msgspec.Struct):
@@ -257,6 +259,8 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
             if response.status != 200:
                 message = await response.content.read(_ERROR_BODY)
                 fault = status_fault(response.status, message, response.headers.get("Location"))
+            elif response.content_type == "text/html":
+                fault = f"the answer is an HTML page: {server_message(await response.content.read(_ERROR_BODY))}"
             elif _is_stream(response.content_type, window.stream):
                 exchange.streamed = True
                 done = await _follow(response.content, exchange, window.now)
@@ -282,7 +286,8 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
             and not window.connected.is_set()
         ):
             window.refusals += 1
-            if window.refusals >= _REFUSALS_TO_GIVE_UP:
+            waited = window.now() - window.started_at
+            if window.refusals >= _REFUSALS_TO_GIVE_UP or waited > _SECONDS_TO_GIVE_UP:
                 window.gave_up = one_line(fault, window.secrets)
                 window.closed.set()
     if not ended:

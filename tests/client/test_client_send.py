@@ -182,10 +182,19 @@ def test_an_http_error_gives_the_servers_message(status):
 
 def test_a_body_that_is_not_json_is_a_failed_exchange():
     async def handler(request: web.Request) -> web.Response:
-        return web.Response(text="<html>login</html>", content_type="text/html")
+        return web.Response(text="hello", content_type="application/json")
 
     [exchange] = ask(handler, stream=False).exchanges
     assert (exchange.error or "").startswith("the answer is not a JSON object")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_login_page_is_a_failed_exchange_that_says_so(streamed):
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text="<html><h1>Please log in</h1></html>", content_type="text/html")
+
+    [exchange] = ask(handler, stream=streamed).exchanges
+    assert exchange.error == "the answer is an HTML page: Please log in"
 
 
 def test_no_key_reaches_an_error_or_what_is_kept():
