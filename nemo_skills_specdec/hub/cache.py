@@ -6,13 +6,14 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.hub.http import Fetcher, HttpError, OfflineError, RemoteFile
+from nemo_skills_specdec.hub.http import Fetcher, HttpError, RemoteFile
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ class Cache:
         stored = self._stored(path)
         if stored is not None and sha256 in (None, stored.sha256):
             return stored
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         part = path.with_suffix(".part")
         with _locked(path.with_suffix(".lock")):
             stored = self._stored(path)
@@ -89,6 +90,14 @@ class Cache:
     def document(self, key: str) -> Path:
         """Where a derived table lies. `key` must name everything that it was derived from."""
         return self._place("derived", key).with_suffix(".jsonl")
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Keeps other processes out while a derived table is added to."""
+        path = self.document(key).with_suffix(".lock")
+        _make_folder(path.parent)
+        with _locked(path):
+            yield
 
     def stored_file(self, url: str) -> StoredFile | None:
         """The whole file at an address, if it is here."""
@@ -131,19 +140,33 @@ class Cache:
         tag.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that others see the whole of it or nothing, whenever the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which others see whole or not at all, whenever the process dies.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder or make room") from error
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder or make room") from error
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that others see the whole of it or nothing."""
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -163,18 +186,15 @@ def default_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nemo_skills_specdec"
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create {path}: {error.strerror}; choose another folder with --cache-dir") from error
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-__all__ = [
-    "Cache",
-    "OfflineError",
-    "StoredFile",
-    "default_root",
-    "sha256_of_file",
-    "write_atomically",
-]

@@ -6,30 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.hub.cache import Cache, StoredFile
 from nemo_skills_specdec.hub.http import Fetcher
 from nemo_skills_specdec.hub.json_records import records_of_file
 from nemo_skills_specdec.hub.parquet import RemoteParquet, concatenated
 from nemo_skills_specdec.hub.repository import Repository, RepositoryFile, data_files, open_repository
-
-
-class SourceUse(msgspec.Struct, frozen=True, order=True):
-    """One file that records were taken from.
-
-    Attributes:
-        source: repository id, or the address of a plain file.
-        revision: commit; None for a plain file.
-        file: path in the repository; None for a plain file.
-        sha256: of the file: computed where it was read whole, as the hub lists it where only parts were read.
-    """
-
-    source: str
-    revision: str | None = None
-    file: str | None = None
-    sha256: str | None = None
+from nemo_skills_specdec.prepared.manifest import Origin
 
 
 class Access:
@@ -39,7 +22,7 @@ class Access:
         """Reads with `fetcher`, keeps in `cache`."""
         self.fetcher = fetcher
         self.cache = cache
-        self.used: set[SourceUse] = set()
+        self.used: set[Origin] = set()
 
     def repository(self, repo_id: str, revision: str) -> Repository:
         """A repository at a revision."""
@@ -59,7 +42,7 @@ class Access:
 
     def note(self, url: str, stored: StoredFile) -> None:
         """Remembers that a plain file was used."""
-        self.used.add(SourceUse(url, sha256=stored.sha256))
+        self.used.add(Origin(url, sha256=stored.sha256))
 
 
 class Table:
@@ -139,4 +122,4 @@ class Table:
             yield from records_of_file(Path(stored.path), name=url)
 
     def _note(self, file: RepositoryFile, sha256: str | None) -> None:
-        self._access.used.add(SourceUse(self._repository.repo_id, self._repository.sha, file.path, sha256))
+        self._access.used.add(Origin(self._repository.repo_id, self._repository.sha, file.path, sha256))

@@ -31,7 +31,7 @@ OWN_TEXTS = Texts(
         "Answer with what {character} thinks, does and says."
     ),
     coser_none="It is not told.",
-    mmlu="Questions about {subject}, each with several answers. Reason first, then give the letter of the right one.\n\n",
+    mmlu="Questions about {subject}, each with several answers. Reason, then give the letter of the right one.\n\n",
     mmlu_item=("Q: ", ("hole", "question"), "\nA:\n", ("hole", "options_str"), "\n\n"),
     mmlu_option=("", ("hole", "letter"), ") ", ("hole", "option")),
     hle_head="Answer the last question. First, solved questions about ",

@@ -132,8 +132,8 @@ def _from_file(path: Path, flavor: Flavor, origin: str, allow_unknown: bool) -> 
         return FoundTexts(texts=texts, standing="unknown", origin=f"{origin}, sha256 {digest}", hashes=hashes_of(texts))
     if unknown:
         raise DataError(
-            f"{path}: these texts are not those of a known upstream version: {', '.join(unknown)}; numbers would not be "
-            "comparable. Give a known version, or accept them with --allow-unknown-texts"
+            f"{path}: these texts are not those of a known upstream version: {', '.join(unknown)}; numbers would "
+            "not be comparable. Give a known version, or accept them with --allow-unknown-texts"
         )
     had = flavor_of(texts)
     have = f"are of flavor {had}" if had else "mix two flavors"

@@ -43,8 +43,8 @@ def load_encoder(*, offline: bool = False) -> Encoder:
     place = _cache_file()
     if offline and not place.exists():
         raise UsageError(
-            f"tiktoken's file for {ENCODING} is not at {place} and --offline forbids fetching it; fetch {_URL} elsewhere "
-            f"and store it as TIKTOKEN_CACHE_DIR/{place.name}"
+            f"tiktoken's file for {ENCODING} is not at {place} and --offline forbids fetching it; fetch {_URL} "
+            f"elsewhere and store it as TIKTOKEN_CACHE_DIR/{place.name}"
         )
     try:
         encoder: Encoder = tiktoken.get_encoding(ENCODING)

@@ -14,7 +14,8 @@ import msgspec
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.hub.repository import Repository
-from nemo_skills_specdec.speed_bench.access import Access, SourceUse
+from nemo_skills_specdec.prepared.manifest import Origin
+from nemo_skills_specdec.speed_bench.access import Access
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import RawRow, not_found
 from nemo_skills_specdec.speed_bench.templates import filled
@@ -22,6 +23,7 @@ from nemo_skills_specdec.speed_bench.templates import filled
 _REPOSITORY = "livecodebench/code_generation_lite"
 _REVISION = "0fe84c3912ea0c4d4a78037083943e8f0c4dd505"
 _FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
+_NOTES = f"lines of {_REPOSITORY} {_REVISION}"
 
 
 class Problem(msgspec.Struct):
@@ -57,8 +59,13 @@ def load(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
 
 def find_problems(access: Access, wanted: set[str]) -> dict[str, Problem]:
     """The first problem of each id, in the order of the files; ids not found are absent."""
+    with access.cache.lock(_NOTES):
+        return _find_problems(access, wanted)
+
+
+def _find_problems(access: Access, wanted: set[str]) -> dict[str, Problem]:
     repository = access.repository(_REPOSITORY, _REVISION)
-    notes = access.cache.document(f"lines of {_REPOSITORY} {_REVISION}")
+    notes = access.cache.document(_NOTES)
     lines = _noted(notes)
     for file in _FILES:
         if wanted <= {line.question_id for line in lines}:
@@ -145,7 +152,7 @@ def _noted(path: Path) -> list[_Line]:
 
 def _note_use(access: Access, repository: Repository, file: str) -> None:
     sha256: Any = next((entry.sha256 for entry in repository.files if entry.path == file), None)
-    access.used.add(SourceUse(_REPOSITORY, repository.sha, file, sha256))
+    access.used.add(Origin(_REPOSITORY, repository.sha, file, sha256))
 
 
 SOURCE = Source(marker=_REPOSITORY, load=load)
