@@ -311,7 +311,8 @@ def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
             longest=options.prompt_lookup_max,
             draft_length=options.draft_length,
         )
-    if models.draft is not None:
+    if options.method == "draft_model":
+        assert models.draft is not None, "load_models reads the draft model for this method"
         return DraftModel(
             models.draft,
             slots=options.max_num_seqs + 1,

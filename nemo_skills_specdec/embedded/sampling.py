@@ -82,11 +82,9 @@ def acceptance_probability(p: Floats, q: Floats | None, token: int) -> float:
 
 def residual(p: Floats, q: Floats | None, token: int) -> Floats:
     """What to draw from after `token` was refused: max(p - q, 0), not normalised."""
+    left: Floats = p.copy() if q is None else np.maximum(p - q, np.float32(0))
     if q is None:
-        left = p.copy()
         left[token] = 0.0
-    else:
-        left = np.maximum(p - q, np.float32(0))
     return left
 
 
@@ -129,15 +127,20 @@ def verify(
 
 
 def _filtered(weights: Floats, shape: Shape) -> Floats:
-    keep = np.ones(len(weights), bool)
-    if shape.min_p > 0.0:
-        keep &= weights >= shape.min_p * weights.max()
-    if shape.top_k > 0 or shape.top_p < 1.0:
-        order = np.argsort(-weights, kind="stable")
-        if shape.top_k > 0:
-            keep[order[shape.top_k :]] = False
-        if shape.top_p < 1.0:
-            ranked = np.where(keep, weights, np.float32(0))[order].astype(np.float64)
-            before = np.cumsum(ranked) - ranked
-            keep[order[before >= shape.top_p * ranked.sum()]] = False
-    return np.where(keep, weights, np.float32(0))
+    """Weights with the dropped tokens at 0: min-p, then top-k, then top-p of what is left; ties fall to lower ids."""
+    kept = np.flatnonzero(weights >= shape.min_p * weights.max())
+    if 0 < shape.top_k < len(kept):
+        least = np.partition(weights[kept], -shape.top_k)[-shape.top_k]
+        kept = kept[weights[kept] >= least]
+        kept = kept[np.argsort(-weights[kept], kind="stable")[: shape.top_k]]
+    if shape.top_p < 1.0:
+        total = weights[kept].sum(dtype=np.float64)
+        # All tokens below this bound together weigh less than what top-p drops, so none of them is in its set.
+        bound = (1.0 - shape.top_p) * total / len(weights)
+        kept = kept[weights[kept] >= bound]
+        kept = kept[np.argsort(-weights[kept], kind="stable")]
+        ranked = weights[kept].astype(np.float64)
+        kept = kept[np.cumsum(ranked) - ranked < shape.top_p * total]
+    left = np.zeros_like(weights)
+    left[kept] = weights[kept]
+    return left
