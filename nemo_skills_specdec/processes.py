@@ -49,6 +49,10 @@ def running_server(
     environment: Mapping[str, str] | None = None,
     timeout_seconds: float = 120.0,
     log: Path | None = None,
+    poll_seconds: float = 0.05,
+    on_wait: Callable[[float, str], None] | None = None,
+    hint: Callable[[str], str | None] | None = None,
+    stop_seconds: float = STOP_SECONDS,
 ) -> Iterator[RunningServer]:
     """Runs a server for as long as the `with` block lasts.
 
@@ -58,60 +62,95 @@ def running_server(
         find_url: given everything printed so far, the base URL once the server is ready, else None.
         environment: added to this process's own.
         log: where its output goes; a temporary file, removed afterwards, by default.
+        poll_seconds: between two looks at the log.
+        on_wait: called after each look with the seconds waited and the last line printed.
+        hint: given everything printed by a server that failed, what the user may do about it.
+        stop_seconds: how long it may take to end by itself when asked to.
 
     Raises:
-        ServerError: it ended, or was not ready in time; the message holds the end of its log.
+        ServerError: it cannot be started, ended, or was not ready in time; the message holds the end of its log.
     """
     with contextlib.ExitStack() as stack:
         if log is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ns-specdec-"))
             log = Path(folder) / "server.log"
         output = stack.enter_context(log.open("wb"))
-        process = subprocess.Popen(
-            list(arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
         try:
-            base_url = _wait(process, log, find_url, name, timeout_seconds)
+            process = subprocess.Popen(
+                list(arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError as error:
+            raise ServerError(f"cannot start {name}: {arguments[0]}: {error.strerror}; is the path right?") from error
+        try:
+            base_url = _wait(_Waiting(process, log, name, timeout_seconds, poll_seconds, find_url, on_wait, hint))
             yield RunningServer(base_url=base_url, process_id=process.pid, log=log)
         finally:
-            stop_group(process)
+            stop_group(process, patience_seconds=stop_seconds)
 
 
-def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Stops a child and its whole process group: asks first, and kills what is left after `STOP_SECONDS`."""
-    for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-        # The group may outlive its leader, so it is signalled even if the leader has ended.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
+def stop_group(process: subprocess.Popen[bytes], *, patience_seconds: float = STOP_SECONDS) -> None:
+    """Stops a child and its whole process group: asks first, and kills what is left after a while.
+
+    A second Ctrl-C during the wait kills at once, so that nobody who is in a hurry leaves a server behind.
+    """
+    try:
+        _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            process.wait(patience_seconds)
+    finally:
+        # The group may outlive its leader, so it is signalled even if the leader has ended.
+        _signal_group(process, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
 
 
-def _wait(
-    process: subprocess.Popen[bytes],
-    log: Path,
-    find_url: Callable[[str], str | None],
-    name: str,
-    timeout_seconds: float,
-) -> str:
-    deadline = time.monotonic() + timeout_seconds
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    process: subprocess.Popen[bytes]
+    log: Path
+    name: str
+    timeout_seconds: float
+    poll_seconds: float
+    find_url: Callable[[str], str | None]
+    on_wait: Callable[[float, str], None] | None
+    hint: Callable[[str], str | None] | None
+
+
+def _wait(waiting: _Waiting) -> str:
+    started = time.monotonic()
     while True:
-        ended = process.poll()
-        printed = log.read_text(errors="replace")
-        url = find_url(printed)
-        if url is not None:
+        ended = waiting.process.poll()
+        printed = waiting.log.read_text(errors="replace")
+        url = waiting.find_url(printed)
+        if url is not None and ended is None:
             return url
-        if ended is not None:
-            raise ServerError(f"{name} ended with code {ended} before it was ready:\n{_tail(printed)}")
-        if time.monotonic() > deadline:
-            raise ServerError(f"{name} was not ready after {timeout_seconds:.0f} s:\n{_tail(printed)}")
-        time.sleep(_POLL_SECONDS)
+        waited = time.monotonic() - started
+        if ended is not None or waited > waiting.timeout_seconds:
+            problem = (
+                f"ended with code {ended} before it was ready"
+                if ended is not None
+                else (f"was not ready after {waiting.timeout_seconds:.0f} s")
+            )
+            advice = waiting.hint(printed) if waiting.hint is not None else None
+            raise ServerError(f"{waiting.name} {problem}{f': {advice}' if advice else ''}\n{_tail(printed)}")
+        if waiting.on_wait is not None:
+            waiting.on_wait(waited, last_line(printed))
+        time.sleep(waiting.poll_seconds)
+
+
+def last_line(printed: str) -> str:
+    """The last line that is not empty; empty if there is none."""
+    return next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "")
 
 
 def _tail(printed: str) -> str:
