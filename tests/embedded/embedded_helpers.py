@@ -85,7 +85,7 @@ def write_tokenizer(folder: Path, chat_template: str | None = None) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def write_pair(folder: Path, chat_template: str | None = None, noise: float = 0.15) -> None:
+def write_pair(folder: Path, chat_template: str | None = None, noise: float = 0.3) -> None:
     """A target, and a draft that is the target with noise on its weights: it is often right, and often wrong."""
     weights = random_weights(CONFIG)
     rng = np.random.default_rng(1)
