@@ -16,6 +16,10 @@ from nemo_skills_specdec.hub.http import Fetcher
 from nemo_skills_specdec.speed_bench.prepare import Options
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "upstream: runs the upstream scripts, which the environment names (upstream.py)")
+
+
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[StandIn]:
     with running(tmp_path / "hub") as server:

@@ -280,11 +280,10 @@ class Invented:
         pairs = [{"translation": {"de": f"Satz {n} ü", "en": f"Sentence {n}"}} for n in range(5)]
         hub.add("Helsinki-NLP/opus-100", "de-en/test-00000-of-00001.parquet", parquet(pairs))
         hub.add("Helsinki-NLP/opus-100", "de-en/train-00000-of-00001.parquet", parquet(pairs * 90))
-        readme = "".join(
-            f"- config_name: {c}\n  data_files:\n  - split: test\n    path: {c}/test-*\n" for c in ("de-en", "3.0.0")
-        )
-        for repo_id in ("Helsinki-NLP/opus-100", "abisee/cnn_dailymail"):
-            hub.add(repo_id, "README.md", f"---\nconfigs:\n{readme}---\n".encode())
+        for repo_id, config in (("Helsinki-NLP/opus-100", "de-en"), ("abisee/cnn_dailymail", "3.0.0")):
+            splits = "".join(f"  - split: {split}\n    path: {config}/{split}-*\n" for split in ("train", "test"))
+            readme = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{splits}---\n"
+            hub.add(repo_id, "README.md", readme.encode())
         chats = [
             {
                 "messages": [
