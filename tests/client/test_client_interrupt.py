@@ -117,3 +117,14 @@ def test_a_process_that_ignores_interrupts_goes_on_ignoring_them():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_an_interrupt_before_the_loop_runs_is_not_lost(monkeypatch):
+    run = asyncio.run
+
+    def late(main):
+        os.kill(os.getpid(), signal.SIGINT)
+        return run(main)
+
+    monkeypatch.setattr(asyncio, "run", late)
+    assert run_interruptible(until_stopped) == "stopped"

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from client_server import DONE, GOOD, USAGE, ask, ask_url, chunk, good, serving, stream
 
+from nemo_skills_specdec.client import send as send_module
 from nemo_skills_specdec.client.answer import read_answer
 from nemo_skills_specdec.client.exchange import Conversation
 from nemo_skills_specdec.client.timing import to_record
@@ -375,6 +376,12 @@ def test_without_a_rate_a_conversation_is_due_when_its_place_is_free():
     assert all(to_record(e, read_answer(e)).queue_seconds < 0.2 for e in sent.exchanges)
 
 
+def test_a_later_turn_is_due_when_the_one_before_it_has_ended():
+    first, second = ask(lambda r: stream(r, 0.2, *GOOD), turns=2).exchanges
+    assert second.scheduled_at == first.ended_at
+    assert second.sent_at - second.scheduled_at < 0.15
+
+
 def test_the_time_limit_starts_nothing_new_and_lets_the_rest_finish():
     sent = ask(lambda r: stream(r, 0.15, *GOOD), count=20, concurrency=2, max_seconds=0.2)
     assert len(sent.exchanges) == 4
@@ -418,6 +425,33 @@ def test_stopping_keeps_what_is_finished_and_records_what_is_in_flight():
     ]
     assert read_answer(sent.exchanges[1]).generation == "Hel"
     assert sent.not_sent == ["c"]
+
+
+def test_an_answer_that_is_complete_when_all_stops_has_not_failed():
+    async def main():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.3, stop.set)
+        # The connection stays open after [DONE], so the stop comes while its end is awaited.
+        async with serving(lambda r: stream(r, *GOOD, 30.0)) as url:
+            return await ask_url(url, turns=2, stop=stop)
+
+    first, second = asyncio.run(main()).exchanges
+    assert (first.sent, first.error) == (True, None)
+    assert (second.sent, second.error) == (False, "interrupted")
+
+
+def test_an_error_of_the_caller_while_all_stops_is_not_swallowed():
+    def full(exchange):
+        raise OSError(28, "No space left on device")
+
+    async def main():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.2, stop.set)
+        async with serving(lambda r: stream(r, 30.0)) as url:
+            await ask_url(url, stop=stop, on_exchange=full)
+
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(main())
 
 
 def test_stopping_tells_the_server_at_once():
@@ -476,9 +510,24 @@ def test_connections_are_used_again():
     async def handler(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         peers.add(request.transport.get_extra_info("peername"))
-        return await good(request)
+        # The HTTP stream ends a little after [DONE], as behind a proxy.
+        return await stream(request, *GOOD, 0.02)
 
     ask(handler, count=20, turns=2, concurrency=2)
+    assert len(peers) == 2
+
+
+def test_a_connection_idle_for_long_is_not_used_again(monkeypatch):
+    """A server may be closing it at that very moment."""
+    monkeypatch.setattr(send_module, "_KEEP_IDLE_SECONDS", 0.1)
+    peers = set()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return await good(request)
+
+    ask(handler, count=2, request_rate=2.0, arrival="constant")
     assert len(peers) == 2
 
 
