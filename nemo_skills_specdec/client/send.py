@@ -1,7 +1,8 @@
 """Sends conversations to a server and times what comes back.
 
 While requests are in flight, chunks are only time-stamped and framed. An answer is decoded only where the next turn of
-its conversation needs it. Every failure ends up in `Exchange.error`, none is raised, and nothing is sent twice.
+its conversation needs it. Every failure ends up in `Exchange.error`, none is raised, and nothing that a server may have
+read is sent twice.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -82,7 +83,8 @@ async def send(
 
     The turns of a conversation follow one another with the model's own answers in between (its reasoning is not fed
     back). If a turn fails, the later turns of that conversation are recorded as failed without being sent. Requests are
-    never repeated. If nothing at the address accepts a connection, no further conversation is started.
+    never repeated, but for those that met a kept connection which the server had closed. If nothing at the address
+    accepts a connection, no further conversation is started.
 
     Args:
         url: the server's address, with or without `/v1`.
@@ -101,6 +103,7 @@ async def send(
     connected = asyncio.Event()
     connections = aiohttp.TraceConfig()
     connections.on_connection_create_end.append(partial(_note_connection, connected))
+    connections.on_connection_reuseconn.append(_note_reuse)
     clock = epoch_clock()
     started_at = clock()
     async with aiohttp.ClientSession(
@@ -250,11 +253,8 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
     """Sends one request and fills in what comes back."""
     fault: str | None = None
     ended = False
-    exchange.sent_at = window.now()
     try:
-        async with window.session.post(
-            window.target, data=body, headers=window.headers, allow_redirects=False
-        ) as response:
+        async with _post(window, exchange, body) as response:
             exchange.status = response.status
             if response.status != 200:
                 message = await response.content.read(_ERROR_BODY)
@@ -295,6 +295,35 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
     if fault is not None:
         exchange.error = one_line(fault, window.secrets)
         exchange.frames = [without_secrets(frame, window.secrets) for frame in exchange.frames]
+
+
+@contextlib.asynccontextmanager
+async def _post(window: _Window, exchange: Exchange, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer's head has arrived when this is entered.
+
+    A server may close a connection after an answer although it promised to keep it (llama.cpp does so after every
+    stream). A request that met such a connection was not read by anyone, so it is sent again on another.
+    """
+    while True:
+        reused: list[bool] = []
+        exchange.sent_at = window.now()
+        request = window.session.post(
+            window.target, data=body, headers=window.headers, allow_redirects=False, trace_request_ctx=reused
+        )
+        try:
+            response = await request
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if not reused or isinstance(error, aiohttp.ClientConnectorError):
+                raise
+            continue
+        async with response:
+            yield response
+        return
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
+    """Notes in a request's own list that it goes over a kept connection."""
+    context.trace_request_ctx.append(True)
 
 
 async def _follow(content: aiohttp.StreamReader, exchange: Exchange, now: Callable[[], float]) -> bool:
