@@ -29,6 +29,8 @@ def main() -> None:
     parameters.cpuparams_batch.n_threads = options.threads
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
+    # Every connection that a client keeps open holds a thread of the HTTP server.
+    parameters.n_threads_http = 4 * options.slots + 16
     parameters.endpoint_metrics = True
     if options.method == "ngram":
         speculative = parameters.speculative
