@@ -86,6 +86,16 @@ def usage(sequences: Items[Sequence]) -> dict[str, int]:
     return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
 
+def usage_so_far(output: StepOutput) -> dict[str, int]:
+    """The same for one sequence as of one step; the sequence itself may be further by now."""
+    prompt = output.sequence.prompt_length
+    return {
+        "prompt_tokens": prompt,
+        "total_tokens": prompt + output.generated,
+        "completion_tokens": output.generated,
+    }
+
+
 def truncation(sequences: Items[Sequence]) -> dict[str, int]:
     """`truncated_prompt_tokens` where a prompt was cut, else nothing; a field of ours."""
     return {"truncated_prompt_tokens": sequences[0].truncated} if sequences[0].truncated else {}

@@ -1,9 +1,9 @@
 """The engine: continuous batching, prefill in pieces, and a verification step for all running sequences at once.
 
-One step first prefills waiting requests (at most `PREFILL_BUDGET` tokens, so that running texts do not stall), then
-decodes one round for every running sequence: propose, verify in one pass of the target, accept, emit. As in vLLM a
-text's first token comes from its prefill, without a draft, and drafts are not shortened near `max_tokens`: tokens
-accepted past the end of the text are dropped, but stay counted.
+One step decodes one round for every running sequence (propose, verify in one pass of the target, accept, emit), then
+prefills waiting requests, at most `PREFILL_BUDGET` tokens, so that running texts do not stall; these decode from the
+next step on. As in vLLM a text's first token comes from its prefill, without a draft, and drafts are not shortened near
+`max_tokens`: tokens accepted past the end of the text are dropped, but stay counted.
 """
 
 import time
@@ -183,12 +183,12 @@ class Engine:
         return True
 
     def step(self) -> StepReport:
-        """Prefills a little, then decodes one round."""
+        """Decodes one round, then prefills a little."""
         self._step += 1
         outputs: list[StepOutput] = []
-        prefilled = sum(self._prefill(outputs))
         if self._running:
             self._decode(outputs)
+        prefilled = sum(self._prefill(outputs))
         return StepReport(self.index, prefilled, outputs)
 
     def _prefill(self, outputs: list[StepOutput]) -> Iterator[int]:
@@ -287,7 +287,17 @@ class Engine:
         if sequence.first_token is None:
             sequence.first_token = now
         sequence.last_token = now
-        return StepOutput(sequence, prefill, drafted, accepted, emitted, text, now - since, sequence.finish_reason)
+        return StepOutput(
+            sequence=sequence,
+            prefill=prefill,
+            drafted=drafted,
+            accepted=accepted,
+            emitted=emitted,
+            generated=sequence.generated,
+            text=text,
+            interval=now - since,
+            finish_reason=sequence.finish_reason,
+        )
 
     def _release(self, slots: list[int]) -> None:
         """Frees slots; the last running sequences move into the gaps, so that all sit side by side."""

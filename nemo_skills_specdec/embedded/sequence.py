@@ -112,6 +112,7 @@ class StepOutput(msgspec.Struct, frozen=True):
         drafted: draft tokens verified.
         accepted: accepted ones.
         emitted: tokens that became part of the text.
+        generated: tokens of the text so far.
         text: text that became certain.
         interval: seconds since the sequence's previous token, or since its arrival for the first.
         finish_reason: None while the text goes on.
@@ -122,6 +123,7 @@ class StepOutput(msgspec.Struct, frozen=True):
     drafted: int
     accepted: int
     emitted: int
+    generated: int
     text: str
     interval: float
     finish_reason: FinishReason | None
@@ -133,7 +135,7 @@ class StepReport(msgspec.Struct, frozen=True):
     Attributes:
         engine: index of the engine.
         prefilled: prompt tokens computed.
-        outputs: in the order they happened, prefills first.
+        outputs: in the order they happened; at most one a sequence.
     """
 
     engine: int

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage
+from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import Wanted
 from nemo_skills_specdec.embedded.request_files import RequestFiles
@@ -73,7 +73,7 @@ class SglangDialect:
             chunks = [self._chunk(reply, index, {"text": output.text}, ended)]
         if reply.wanted.continuous_usage:
             for chunk in chunks:
-                chunk["usage"] = self._usage([output.sequence])
+                chunk["usage"] = {**usage_so_far(output), "prompt_tokens_details": None, "reasoning_tokens": 0}
         return chunks
 
     def closing(self, reply: Reply) -> list[Body]:

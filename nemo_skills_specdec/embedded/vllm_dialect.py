@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage
+from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import Wanted
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
@@ -63,7 +63,7 @@ class VllmDialect:
             choice["stop_reason"] = self._stop_reason(output.sequence)
         chunk = self._chunk(reply, index, {**choice, "token_ids": None})
         if reply.wanted.continuous_usage:
-            chunk["usage"] = usage([output.sequence])
+            chunk["usage"] = usage_so_far(output)
         return [chunk]
 
     def closing(self, reply: Reply) -> list[Body]:

@@ -1,0 +1,63 @@
+import pytest
+
+from nemo_skills_specdec.embedded.options import EmbeddedOptions, check, from_arguments, to_arguments
+from nemo_skills_specdec.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        EmbeddedOptions(),
+        EmbeddedOptions(
+            dialect="sglang",
+            method="ngram",
+            draft_length=5,
+            max_num_seqs=7,
+            max_model_len=200,
+            port=8123,
+            protect_metrics=True,
+            disable_log_stats=True,
+            export_metrics_dir="some where",
+            seed=None,
+            served_model_name="--odd name",
+        ),
+    ],
+)
+def test_options_survive_the_command_line(options):
+    assert from_arguments(to_arguments(options), api_key=None) == options
+
+
+def test_the_api_key_is_never_an_argument():
+    options = EmbeddedOptions(api_key="tops3cret")
+    assert "tops3cret" not in " ".join(to_arguments(options))
+    assert from_arguments(to_arguments(options), api_key="tops3cret") == options
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"draft_length": 0}, "draft_length is 0"),
+        ({"draft_length": 33}, "draft_length is 33"),
+        ({"max_num_seqs": 0}, "max_num_seqs is 0"),
+        ({"prompt_lookup_min": 5, "prompt_lookup_max": 2}, "prompt_lookup_max"),
+        ({"port": 70000}, "port is 70000"),
+        ({"max_model_len": 4}, "max_model_len is 4"),
+        ({"export_metrics_dir": "x"}, "sglang dialect"),
+        ({"protect_metrics": True}, "API key"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_contradicting_options_are_refused_by_name(options, words):
+    with pytest.raises(UsageError, match=words):
+        check(EmbeddedOptions(**options))
+
+
+def test_a_draft_length_does_not_matter_without_speculation():
+    check(EmbeddedOptions(method="none", draft_length=0))
+
+
+def test_an_unknown_choice_ends_the_program_with_code_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        from_arguments(["--dialect=other"], api_key=None)
+    assert ended.value.code == 2
+    assert "vllm" in capsys.readouterr().err
