@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -33,6 +32,7 @@ from nemo_skills_specdec.client.faults import (
 )
 from nemo_skills_specdec.client.interrupt import run_interruptible
 from nemo_skills_specdec.client.schedule import Start, schedule
+from nemo_skills_specdec.client.sockets import allow_open_files, open_socket
 from nemo_skills_specdec.client.sse import DONE, last_events, split_events
 
 _CONNECT_SECONDS = 20.0
@@ -40,6 +40,7 @@ _DRAIN_SECONDS = 2.0
 _KEEP_IDLE_SECONDS = 2.0
 """Idle connections are dropped sooner than servers do (uvicorn and cpp-httplib: 5 s), or a request could meet one that
 is just being closed and fail through no fault of the server."""
+_CLOSED_BEFORE_SECONDS = 0.5
 _READ_BUFFER = 1 << 20
 _ERROR_BODY = 1 << 16
 _REFUSALS_TO_GIVE_UP = 8
@@ -99,7 +100,7 @@ async def send(
     prepared = prepare(conversations, request)
     starts = schedule([conversation.category for conversation in conversations], load)
     workers = min(len(starts), load.concurrency or len(starts))
-    _allow_open_files(workers + 64)
+    allow_open_files(workers + 64)
     connected = asyncio.Event()
     connections = aiohttp.TraceConfig()
     connections.on_connection_create_end.append(partial(_note_connection, connected))
@@ -108,7 +109,7 @@ async def send(
     started_at = clock()
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None, socket_factory=_socket
+            limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None, socket_factory=open_socket
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=load.timeout_seconds, sock_connect=_CONNECT_SECONDS),
@@ -302,7 +303,8 @@ async def _post(window: _Window, exchange: Exchange, body: bytes) -> AsyncIterat
     """The answer's head has arrived when this is entered.
 
     A server may close a connection after an answer although it promised to keep it (llama.cpp does so after every
-    stream). A request that met such a connection was not read by anyone, so it is sent again on another.
+    stream). A request that met such a connection was read by nobody, and this shows within a round trip; it is sent
+    again on another. One that breaks off later may have been worked on, so it has failed.
     """
     while True:
         reused: list[bool] = []
@@ -313,7 +315,8 @@ async def _post(window: _Window, exchange: Exchange, body: bytes) -> AsyncIterat
         try:
             response = await request
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if not reused or isinstance(error, aiohttp.ClientConnectorError):
+            late = window.now() - exchange.sent_at > _CLOSED_BEFORE_SECONDS
+            if late or not reused or isinstance(error, aiohttp.ClientConnectorError):
                 raise
             continue
         async with response:
@@ -373,26 +376,3 @@ def _never_sent(failed: Exchange, turn: int) -> Exchange:
 def _is_stream(content_type: str, asked: bool) -> bool:
     """Servers may ignore `stream`, and some name a stream's type wrongly, but none calls it JSON."""
     return content_type == "text/event-stream" or (asked and content_type != "application/json")
-
-
-def _socket(address: Any) -> socket.socket:
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    if family in (socket.AF_INET, socket.AF_INET6):
-        # Small requests must not wait for Nagle; a long prefill must not be taken for a dead connection.
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return made
-
-
-def _allow_open_files(needed: int) -> None:
-    """Raises the soft limit on open files where it is too low; if that fails, the requests will say so."""
-    try:
-        import resource
-    except ImportError:  # no such limit on this system
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = needed + 256
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))

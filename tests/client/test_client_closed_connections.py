@@ -54,3 +54,19 @@ def test_a_request_on_a_new_connection_that_is_cut_is_a_failure_and_is_not_repea
     sent = ask_server(serve)
     assert len(received) == 1
     assert sent.exchanges[0].error == "the server closed the connection without answering"
+
+
+def test_a_request_that_was_worked_on_before_its_kept_connection_broke_is_not_repeated():
+    received = []
+
+    async def serve(reader, writer):
+        received.append(await read_request(reader))
+        writer.write(HEAD + f"{len(ANSWER):x}\r\n".encode() + ANSWER + b"\r\n0\r\n\r\n")
+        received.append(await read_request(reader))
+        await asyncio.sleep(0.8)
+        writer.close()
+
+    first, second = ask_server(serve, turns=2).exchanges
+    assert first.error is None
+    assert second.error == "the server closed the connection without answering"
+    assert len(received) == 2
