@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -44,3 +45,74 @@ def user_turns(row: PromptRow) -> list[str]:
 def user_messages(turns: Iterable[str]) -> list[Message]:
     """One user message for each turn."""
     return [Message("user", turn) for turn in turns]
+
+
+class _StoredRow(msgspec.Struct):
+    """A row in any of the shapes that preparation scripts write."""
+
+    question_id: str
+    category: str
+    sub_category: str | None = None
+    source: str | None = None
+    src_id: str | None = None
+    difficulty: str | None = None
+    multiturn: bool | None = None
+    messages: list[Message] | None = None
+    turns: list[str] | None = None
+
+
+def stored_rows(path: Path) -> Iterator[PromptRow]:
+    """Rows of a prepared file, one at a time: JSONL with `messages` or `turns`, or Parquet with `turns`.
+
+    Raises:
+        DataError: the file cannot be read, or a row (named by its number) is broken.
+    """
+    reading = _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+    for where, row in reading:
+        messages = row.messages if row.messages is not None else user_messages(row.turns or ())
+        if not messages:
+            raise DataError(f"{where} has neither `messages` nor `turns`; prepare the data again")
+        yield PromptRow(
+            question_id=row.question_id,
+            category=row.category,
+            sub_category=row.sub_category,
+            source=row.source,
+            src_id=row.src_id,
+            difficulty=row.difficulty,
+            multiturn=row.multiturn if row.multiturn is not None else len(messages) > 1,
+            messages=messages,
+        )
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, _StoredRow]]:
+    decoder = msgspec.json.Decoder(_StoredRow)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    where = f"{path} line {number}"
+                    try:
+                        yield where, decoder.decode(line)
+                    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                        raise DataError(f"{where} is not a prepared row ({error}); prepare the data again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; give a prepared file or folder") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, _StoredRow]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(64):
+                for value in batch.to_pylist():
+                    where = f"{path} row {number}"
+                    number += 1
+                    try:
+                        yield where, msgspec.convert(value, _StoredRow)
+                    except msgspec.ValidationError as error:
+                        raise DataError(f"{where} is not a prepared row ({error}); prepare the data again") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"cannot read {path} ({error}); give a prepared file or folder") from error
