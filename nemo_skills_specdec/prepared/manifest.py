@@ -11,27 +11,12 @@ import msgspec
 
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.hub.access import Origin
 from nemo_skills_specdec.hub.cache import atomic_file, write_atomically
 from nemo_skills_specdec.prepared.rows import json_line, row_shape, user_turns
 from nemo_skills_specdec.records import Finding, PromptRow, prompt_sha256
 
 SUFFIX = ".manifest.json"
-
-
-class Origin(msgspec.Struct, frozen=True, order=True):
-    """One file that rows were taken from.
-
-    Attributes:
-        source: repository id, address, or name of a local file.
-        revision: commit; None for a plain file.
-        file: path in the repository; None for a plain file.
-        sha256: of the file: computed where it was read whole, as the hub lists it where only parts were read.
-    """
-
-    source: str
-    revision: str | None = None
-    file: str | None = None
-    sha256: str | None = None
 
 
 class Wording(msgspec.Struct, frozen=True, kw_only=True):

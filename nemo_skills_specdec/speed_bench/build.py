@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.prepared.rows import user_messages
 from nemo_skills_specdec.records import PromptRow
-from nemo_skills_specdec.speed_bench.access import Access
 from nemo_skills_specdec.speed_bench.own_texts import OWN_TEXTS, SOURCE_MARK
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules
 from nemo_skills_specdec.speed_bench.schema import MASK, RawRow

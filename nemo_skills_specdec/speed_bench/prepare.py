@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.hub.cache import Cache
 from nemo_skills_specdec.hub.http import Fetcher
 from nemo_skills_specdec.hub.repository import Repository, check_access, open_repository
 from nemo_skills_specdec.prepared.manifest import Manifest, Wording, write_prepared
 from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.speed_bench.access import Access
 from nemo_skills_specdec.speed_bench.build import built_rows, completers, limited
 from nemo_skills_specdec.speed_bench.raw import config_files, raw_rows
 from nemo_skills_specdec.speed_bench.rules import Rules

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.hub.access import Access, Origin
 from nemo_skills_specdec.hub.repository import Repository
-from nemo_skills_specdec.prepared.manifest import Origin
-from nemo_skills_specdec.speed_bench.access import Access
 from nemo_skills_specdec.speed_bench.schema import DATASET, RawRow
 
 _COLUMNS = ["question_id", "category", "sub_category", "turns", "source", "src_id", "difficulty", "multiturn"]

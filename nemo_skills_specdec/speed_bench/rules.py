@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.speed_bench.access import Access
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.speed_bench.schema import CoserOrder, Flavor, RawRow
 from nemo_skills_specdec.speed_bench.texts import Texts
 from nemo_skills_specdec.speed_bench.tokens import Encoder

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.speed_bench.access import Access
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import Flavor, RawRow, not_found, part, unknown_form
 from nemo_skills_specdec.speed_bench.sources.plain_files import keyed_records, numbered_records

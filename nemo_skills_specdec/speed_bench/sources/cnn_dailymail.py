@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nemo_skills_specdec.speed_bench.access import Access
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import RawRow, not_found
 from nemo_skills_specdec.speed_bench.templates import filled

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.hub.access import Access, Table
 from nemo_skills_specdec.hub.cache import write_atomically
 from nemo_skills_specdec.hub.parquet_pages import empty_values
-from nemo_skills_specdec.speed_bench.access import Access, Table
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import RawRow, not_found
 from nemo_skills_specdec.speed_bench.texts import Texts

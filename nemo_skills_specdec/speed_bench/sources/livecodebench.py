@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.hub.access import Access, Origin
 from nemo_skills_specdec.hub.repository import Repository
-from nemo_skills_specdec.prepared.manifest import Origin
-from nemo_skills_specdec.speed_bench.access import Access
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import RawRow, not_found
 from nemo_skills_specdec.speed_bench.templates import filled

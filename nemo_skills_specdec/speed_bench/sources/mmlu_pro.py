@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from nemo_skills_specdec.speed_bench.access import Access
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import RawRow, unknown_form
 from nemo_skills_specdec.speed_bench.templates import filled

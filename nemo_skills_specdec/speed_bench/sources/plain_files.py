@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.speed_bench.access import Access
+from nemo_skills_specdec.hub.access import Access
 
 
 def numbered_records(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.speed_bench.access import Access
+from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.speed_bench.schema import RawRow, numbers_in, part
 from nemo_skills_specdec.speed_bench.sources.plain_files import numbered_records

@@ -1,4 +1,4 @@
-"""How source records are reached while rows are built, with a list of what was used."""
+"""How records are reached, whatever file they are in, with a list of the files that were used."""
 
 from __future__ import annotations
 
@@ -6,17 +6,34 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.hub.cache import Cache, StoredFile
 from nemo_skills_specdec.hub.http import Fetcher
 from nemo_skills_specdec.hub.json_records import records_of_file
 from nemo_skills_specdec.hub.parquet import RemoteParquet, concatenated
 from nemo_skills_specdec.hub.repository import Repository, RepositoryFile, data_files, open_repository
-from nemo_skills_specdec.prepared.manifest import Origin
+
+
+class Origin(msgspec.Struct, frozen=True, order=True):
+    """One file that records were taken from.
+
+    Attributes:
+        source: repository id, address, or name of a local file.
+        revision: commit; None for a plain file.
+        file: path in the repository; None for a plain file.
+        sha256: of the file: computed where it was read whole, as the hub lists it where only parts were read.
+    """
+
+    source: str
+    revision: str | None = None
+    file: str | None = None
+    sha256: str | None = None
 
 
 class Access:
-    """Reads source records and remembers which files they came from."""
+    """Reads records and remembers which files they came from."""
 
     def __init__(self, fetcher: Fetcher, cache: Cache) -> None:
         """Reads with `fetcher`, keeps in `cache`."""
