@@ -15,7 +15,7 @@ interval is too narrow by sqrt((n - 1) / n) and ignores the t distribution, whic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +165,28 @@ def intervals(clusters: Sequence[AcceptanceCounts], *, seed: int = 0, resamples:
         if knows_positions and positions
         else None,
     )
+
+
+def bootstrap_interval(
+    table: Matrix, value: Callable[[Matrix], Matrix], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval | None:
+    """95 % bootstrap interval of a figure that follows from column sums, such as a ratio of ratios.
+
+    Args:
+        table: shape (clusters, columns), one row a prompt. Columns of two runs side by side make the comparison paired.
+        value: from sums of shape (resamples, columns) the figure, shape (resamples,); NaN where it is undefined.
+
+    Returns:
+        None for fewer than two rows, or if no resample defines the figure.
+    """
+    import numpy as np
+
+    if len(table) < 2:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = value(_resampled_sums(np.asarray(table, dtype=np.float64), seed, resamples))
+    values = values[np.isfinite(values)]
+    return _quantiles(values, _expanded_quantile(len(table))) if len(values) else None
 
 
 def student_t_quantile(probability: float, degrees_of_freedom: int) -> float:
