@@ -1,0 +1,205 @@
+"""What each start of a generation job did: the windows it opened on the counters, and the answers it got in them.
+
+A job that is interrupted and started again has several attempts, each with a window of its own; seeds and chunks have
+theirs. Sums over windows are right only if every step lies in one window, so windows of one server that overlap, as
+those of jobs running side by side do, are joined into one. The file beside an output holds all of it:
+
+    output.jsonl -> output.jsonl.specdec.json
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from nemo_skills_specdec import __version__
+from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.evaluator.run_directory import pretty, write_atomically
+from nemo_skills_specdec.records import Finding
+from nemo_skills_specdec.servers.base import CounterReading, ServerInfo, Snapshot
+from nemo_skills_specdec.servers.reading import read_window
+
+SUFFIX = ".specdec.json"
+"""Never `.jsonl`: NeMo-Skills takes every such file beside an output for one more seed."""
+
+Window = tuple[list[Snapshot], list[Snapshot]]
+"""Snapshots before and after, one of each per metrics endpoint, in the same order."""
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One start of the job.
+
+    Attributes:
+        status: `open` while it runs, and for ever if it was killed; `cut_off` if it ended with an error.
+        planned_rows: rows it set out to generate.
+        concurrency: requests in flight at most; no more than these can have been cut off.
+        before: snapshots when it began, one per metrics endpoint.
+        after: snapshots when it ended; empty if it was killed and never started again.
+        closed_late: it was killed, and `after` was taken when the next attempt began.
+        responses: per-request counts of the rows it finished, by response id; None where the server sent none.
+    """
+
+    started_at: float
+    planned_rows: int
+    concurrency: int
+    before: list[Snapshot]
+    after: list[Snapshot] = []
+    ended_at: float | None = None
+    status: Literal["open", "complete", "cut_off"] = "open"
+    closed_late: bool = False
+    finished_rows: int = 0
+    responses: dict[str, AcceptanceCounts | None] = {}
+
+
+class Attempts(msgspec.Struct, kw_only=True):
+    """The content of the file beside an output.
+
+    Attributes:
+        arguments: what the job was asked to do, without secrets.
+        server: what the server said about itself when the latest attempt began.
+    """
+
+    server: ServerInfo
+    attempts: list[Attempt]
+    arguments: dict[str, Any] = {}
+    findings: list[Finding] = []
+    tool_version: str = __version__
+
+
+def side_file(output: Path) -> Path:
+    """Where the attempts of an output are kept."""
+    return output.with_name(output.name + SUFFIX)
+
+
+def read_attempts(path: Path) -> Attempts | None:
+    """The attempts kept in a file; None if there is no such file.
+
+    Raises:
+        DataError: the file is broken.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Attempts)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}); remove it to go by the rows alone") from error
+
+
+def write_attempts(path: Path, attempts: Attempts) -> None:
+    """Writes the file whole or not at all."""
+    write_atomically(path, pretty(attempts))
+
+
+def attempts_of_output(output: Path) -> list[Attempts]:
+    """Everything kept about one output file: its own attempts, and those of the chunks it was merged from."""
+    chunks = re.compile(re.escape(output.stem) + r"_chunk_\d+" + re.escape(output.suffix + SUFFIX))
+    paths = [side_file(output)]
+    if output.parent.is_dir():
+        paths += sorted(path for path in output.parent.iterdir() if chunks.fullmatch(path.name))
+    return [found for path in paths if (found := read_attempts(path)) is not None]
+
+
+def close_late(attempt: Attempt, snapshots: Sequence[Snapshot], now: float) -> None:
+    """Closes the window of an attempt that was killed, if these snapshots are of the endpoints it began with."""
+    if attempt.after or [item.url for item in snapshots] != [item.url for item in attempt.before]:
+        return
+    attempt.after = list(snapshots)
+    attempt.ended_at = now
+    attempt.status = "cut_off"
+    attempt.closed_late = True
+
+
+def book_responses(attempts: Attempts, responses: Mapping[str, AcceptanceCounts | None], *, finished_rows: int) -> None:
+    """Gives answers that no earlier attempt has to the latest one, and counts its finished rows.
+
+    Args:
+        responses: of all rows there are, by response id.
+        finished_rows: rows there are, those of earlier attempts included.
+    """
+    *earlier, latest = attempts.attempts
+    known = {identity for attempt in earlier for identity in attempt.responses}
+    latest.responses = {identity: counts for identity, counts in responses.items() if identity not in known}
+    latest.finished_rows = finished_rows - sum(attempt.finished_rows for attempt in earlier)
+
+
+def taking_part(attempts: Iterable[Attempt], response_ids: Collection[str]) -> list[Attempt]:
+    """The attempts that gave at least one of these answers; those of an earlier, overwritten run are left out."""
+    return [attempt for attempt in attempts if any(identity in response_ids for identity in attempt.responses)]
+
+
+def cut_off_requests(attempt: Attempt) -> int:
+    """How many requests the end of an attempt may have cut off; each of them left steps in the counters."""
+    if attempt.status == "complete":
+        return 0
+    return max(min(attempt.planned_rows - attempt.finished_rows, attempt.concurrency), 0)
+
+
+def joined_windows(attempts: Iterable[Attempt]) -> list[Window]:
+    """The windows of all attempts, those of one set of endpoints that overlap in time joined into one.
+
+    An attempt without snapshots at its end has no window; `check_attempts` tells of it.
+    """
+    by_endpoints: dict[tuple[str, ...], list[Window]] = {}
+    closed = [attempt for attempt in attempts if attempt.before and attempt.after]
+    for attempt in sorted(closed, key=lambda attempt: attempt.before[0].taken_at):
+        windows = by_endpoints.setdefault(tuple(item.url for item in attempt.before), [])
+        if windows and attempt.before[0].taken_at < windows[-1][1][0].taken_at:
+            before, after = windows[-1]
+            last = attempt.after if attempt.after[0].taken_at > after[0].taken_at else after
+            windows[-1] = (before, last)
+        else:
+            windows.append((attempt.before, attempt.after))
+    return [window for windows in by_endpoints.values() for window in windows]
+
+
+def read_windows(windows: Sequence[Window], server: ServerInfo) -> CounterReading | None:
+    """What the counters say over all windows together; None without a window.
+
+    A window is to the next what one endpoint is to another: differences are taken in each, and then added.
+    """
+    if not windows:
+        return None
+    return read_window(
+        [snapshot for before, _ in windows for snapshot in before],
+        [snapshot for _, after in windows for snapshot in after],
+        server,
+    )
+
+
+def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Finding]:
+    """Remarks on attempts that did not end well.
+
+    Args:
+        relied_on: whether acceptance is taken from the counters; per-request counts are not affected.
+    """
+    findings: list[Finding] = []
+    unclosed = sum(not attempt.after for attempt in attempts)
+    if unclosed:
+        findings.append(
+            Finding(
+                code="window_not_closed",
+                severity="invalid" if relied_on else "warning",
+                message=f"{unclosed} of {len(attempts)} attempts ended without a last look at the counters, so the "
+                "counters miss their steps. Delete the output and run again.",
+                numbers={"attempts": len(attempts), "not_closed": unclosed},
+            )
+        )
+    cut_off = sum(cut_off_requests(attempt) for attempt in attempts)
+    if cut_off:
+        late = sum(attempt.closed_late for attempt in attempts)
+        findings.append(
+            Finding(
+                code="attempt_cut_off",
+                severity="warning" if relied_on else "info",
+                message=f"The job was interrupted and went on later: up to {cut_off} requests were cut off and sent "
+                "again, and the counters hold the steps of both."
+                + (" One window was closed only when the job went on." if late else ""),
+                numbers={"attempts": len(attempts), "requests_cut_off": cut_off, "closed_late": late},
+            )
+        )
+    return findings
