@@ -63,12 +63,7 @@ def start(options: EmbeddedOptions, *, timeout_seconds: float = START_TIMEOUT_SE
         ServerError: the server did not start; the message ends with the last line it wrote.
     """
     check(options)
-    environment = {**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
-    environment.pop(API_KEY_VARIABLE, None)
-    if options.api_key is not None:
-        environment[API_KEY_VARIABLE] = options.api_key
-    root = str(Path(__file__).parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = _environment(options)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "nemo_skills_specdec.embedded", "--exit-with-parent", *to_arguments(options)],
@@ -95,15 +90,21 @@ def serve_here(options: EmbeddedOptions) -> None:
         UsageError: the options contradict each other.
     """
     check(options)
-    environment = {**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
-    if options.api_key is not None:
-        environment[API_KEY_VARIABLE] = options.api_key
-    root = str(Path(__file__).parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     sys.stdout.flush()
     sys.stderr.flush()
     command = [sys.executable, "-m", "nemo_skills_specdec.embedded", *to_arguments(options)]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, _environment(options))
+
+
+def _environment(options: EmbeddedOptions) -> dict[str, str]:
+    """This process' environment, with one thread a library, this package on the path, and only the options' key."""
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment.pop(API_KEY_VARIABLE, None)
+    if options.api_key is not None:
+        environment[API_KEY_VARIABLE] = options.api_key
+    return environment
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: IO[bytes], timeout_seconds: float) -> tuple[str, int]:
