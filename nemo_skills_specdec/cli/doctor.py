@@ -61,7 +61,8 @@ def _show(info: ServerInfo) -> None:
         "engine": f"{info.engine or 'unknown'} {info.version or ''}".strip(),
         "models": ", ".join(info.models) or "none listed",
         "speculation": info.speculation,
-        "method": info.method or "unknown",
+        "method": info.method
+        or "unknown" + (" (vLLM tells it with VLLM_SERVER_DEV_MODE=1)" if info.engine == "vllm" else ""),
         "draft length": "unknown" if info.draft_length is None else str(info.draft_length),
     }
     for name, value in rows.items():

@@ -122,6 +122,8 @@ def fetch(url: str, headers: Mapping[str, str] | None = None, timeout: float = 1
         )
     except requests.exceptions.ConnectionError as error:
         return Answer(url=shown, error=_connection_error(url, error))
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+        return Answer(url=shown, error=f"{shown} broke off its answer; look at the server's log and try again")
     except (requests.exceptions.RequestException, ValueError):
         return Answer(url=shown, error=f"{shown} cannot be asked; give a URL such as http://127.0.0.1:8000")
 
@@ -207,7 +209,7 @@ def _body(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise requests.exceptions.ReadTimeout
         if len(body) > _MAX_BYTES:
-            break
+            raise requests.exceptions.ContentDecodingError
     return bytes(body)
 
 

@@ -8,7 +8,7 @@ import msgspec
 import requests
 
 from nemo_skills_specdec.errors import IdentityError
-from nemo_skills_specdec.servers.base import ServerInfo
+from nemo_skills_specdec.servers.base import ServerInfo, SourceOffer
 from nemo_skills_specdec.servers.engines import response_reader
 from nemo_skills_specdec.servers.fetch import base_url
 
@@ -45,7 +45,13 @@ def probe_responses(info: ServerInfo, url: str, headers: Mapping[str, str], time
     except (requests.exceptions.RequestException, IdentityError):
         return
     if found is not None:
-        info.offers = [
-            msgspec.structs.replace(offer, available=found) if offer.source == "response" else offer
-            for offer in info.offers
-        ]
+        info.offers = [_settled(offer, found) for offer in info.offers]
+
+
+def _settled(offer: SourceOffer, found: bool) -> SourceOffer:
+    if offer.source != "response" or offer.available is not None:
+        return offer
+    how = offer.how.partition(";")[0]
+    return msgspec.structs.replace(
+        offer, available=found, how=f"in use: {how}" if found and not how.startswith("in use") else how
+    )
