@@ -1,8 +1,8 @@
 """How often a 95 % interval of this tool contains the truth, by simulation.
 
 A population of prompts is drawn whose acceptance and answer length differ between prompts, and whose steps are
-independent only given the prompt. Its rates are known from millions of prompts. Then runs of n prompts are drawn from it
-again and again, and intervals are computed as the tool computes them.
+independent only given the prompt. Its rates are known from millions of prompts. Then runs of n prompts are drawn
+from it again and again, and intervals are computed as the tool computes them.
 
     python benchmarks/interval_coverage.py [--runs 1000] [--seed 0]
 """

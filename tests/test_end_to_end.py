@@ -8,6 +8,7 @@ from nemo_skills_specdec.acceptance import counts_from_steps, total
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
+from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.evaluator.evaluate import Plan, evaluate
 from nemo_skills_specdec.records import Message, PromptRow
 from nemo_skills_specdec.servers.detect import detect
@@ -30,13 +31,13 @@ def prompts(number, turns=1):
 def measure(server, rows, **plan):
     info = detect(server.base_url)
     settings = {
+        "base_url": server.base_url,
+        "metrics_urls": (server.base_url,),
         "request": RequestOptions(model=info.models[0], max_tokens=12, temperature=0.8, seed=7),
         "load": LoadOptions(concurrency=32),
         **plan,
     }
-    return evaluate(
-        "test", rows, Plan(base_url=server.base_url, metrics_urls=(server.base_url,), **settings), info, headers={}
-    )
+    return evaluate("test", rows, Plan(**settings), info, headers={})
 
 
 def ledger_counts(server, run):
@@ -167,12 +168,17 @@ def test_a_server_without_metrics_still_gives_the_statistics_of_its_responses():
     assert run.evaluation.valid
 
 
-def test_a_server_that_says_nothing_gives_no_number_and_an_invalid_finding():
+def test_a_server_that_says_nothing_is_refused_before_the_prompts_are_sent():
     with start(EmbeddedOptions(disable_log_stats=True, per_request_stats="none")) as server:
-        run = measure(server, prompts(4))
-    assert run.evaluation.overall.acceptance.source is None
-    assert run.evaluation.overall.acceptance.acceptance_length is None
-    assert not run.evaluation.valid
+        with pytest.raises(ServerError, match=r"says nothing about acceptance.*--disable-log-stats"):
+            measure(server, prompts(4))
+        served = requests.get(f"{server.base_url}/ledger", timeout=30).json()["requests"]
+    assert len(served) == 4  # the warm-up
+
+
+def test_a_metrics_url_that_gives_no_metrics_is_a_mistake_even_if_the_responses_speak():
+    with start(EmbeddedOptions()) as server, pytest.raises(ServerError, match="--metrics-url: "):
+        measure(server, prompts(4), metrics_urls=(f"{server.base_url}/v1/models",))
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang"])

@@ -109,7 +109,9 @@ def _server(job: Job, console: Console) -> Iterator[str]:
             if job.method == "draft_model":
                 raise UsageError("--launch llamacpp has no draft model; use --method ngram or none")
             console.print("starting llama.cpp with SmolLM2-135M-Instruct ...", style="dim")
-            options = LlamaCppOptions(method=job.method or "ngram", draft_length=job.draft_length)
+            options = LlamaCppOptions(
+                method=job.method or "ngram", draft_length=job.draft_length, slots=min(job.load.concurrency or 8, 32)
+            )
             yield stack.enter_context(start_llamacpp(options)).base_url
         else:
             from nemo_skills_specdec.embedded.launch import start

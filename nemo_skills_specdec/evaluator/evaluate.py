@@ -37,6 +37,8 @@ from nemo_skills_specdec.window import (
 )
 
 WARMUP_TOKENS = 32
+NO_METRICS = {"metrics_unavailable", "metrics_unreadable", "no_engine_metrics", "mixed_engines"}
+"""Findings of a reading that hold before anything was sent: these metrics will never say anything."""
 REQUEST_FILE_SECONDS = 10.0
 """How long to wait for SGLang's request-metric files, which are written after the response."""
 
@@ -99,7 +101,7 @@ def evaluate(
         headers: sent with every request and every scrape, e.g. `Authorization`.
 
     Raises:
-        ServerError: not a single warm-up request was answered, so there is nothing to measure.
+        ServerError: not a single warm-up request was answered, or no source of acceptance is to be had.
     """
     progress = progress or Progress()
     reader = ENGINES[info.engine] if info.engine is not None else None
@@ -107,13 +109,16 @@ def evaluate(
     started_at = time.time()
     progress.stage("warming up")
     warm = _warm_up(plan, request, headers)
-    speaks = any(_counts(exchange, reader, info) is not None for exchange in warm)
+    told = [counts for exchange in warm if (counts := _counts(exchange, reader, info)) is not None]
+    # llama.cpp's answers tell tokens but not steps, so they give no acceptance length.
+    speaks = any(counts.num_drafts is not None for counts in told)
     files = RequestFiles(plan.request_files, info) if plan.request_files is not None else None
     windows = _split(rows, plan.by_category, speaks=speaks or files is not None)
 
     snapshots: list[tuple[str, list[Snapshot]]] = []
     taken = take_settled_snapshots(plan.metrics_urls, headers, info)
     first = taken
+    _require_source(taken, info, given=plan.metrics_urls != (plan.base_url,), speaks=bool(told) or files is not None)
     snapshots.append(("before", taken))
     measured: dict[str, Measured] = {}
     findings: list[Finding] = []
@@ -169,6 +174,26 @@ def evaluate(
         snapshots=snapshots,
         started_at=started_at,
         ended_at=time.time(),
+    )
+
+
+def _require_source(snapshots: Sequence[Snapshot], info: ServerInfo, *, given: bool, speaks: bool) -> None:
+    """Refuses to measure where nothing can come of it, before the prompts are sent rather than after.
+
+    Args:
+        given: whether the user named the metrics endpoints, so that a bad one is a mistake.
+        speaks: whether there is another source than the metrics.
+    """
+    reading = read_window(snapshots, snapshots, info)
+    problem = next((f.message for f in reading.findings if f.code in NO_METRICS), None)
+    if problem is None or (speaks and not given):
+        return
+    if given:
+        raise ServerError(f"--metrics-url: {problem}")
+    raise ServerError(
+        f"{info.base_url} says nothing about acceptance: its answers carry no statistics, and there are {problem}"
+        if problem.startswith("no metrics")
+        else f"{info.base_url} says nothing about acceptance: its answers carry no statistics, and {problem}"
     )
 
 
