@@ -56,7 +56,7 @@ def load_models(options: EmbeddedOptions) -> Models:
     config = read_config(folder / "target")
     context = min(options.max_model_len or config.max_position_embeddings, config.max_position_embeddings)
     capacity = context + (options.draft_length if options.speculative else 0) + 1
-    vocabulary = Vocabulary(folder)
+    vocabulary = Vocabulary(folder, size=config.vocab_size)
     target = load(folder / "target", positions=capacity)
     draft = load(folder / "draft", positions=capacity) if options.method == "draft_model" else None
     if draft is not None and draft.config.vocab_size != config.vocab_size:

@@ -6,6 +6,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -98,9 +99,11 @@ def serve_here(options: EmbeddedOptions) -> None:
 
 def _environment(options: EmbeddedOptions) -> dict[str, str]:
     """This process' environment, with one thread a library, this package on the path, and only the options' key."""
-    root = str(Path(__file__).parents[2])
     environment = {**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    root = str(Path(__file__).parents[2])
+    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        # Run from a checkout. An installed package is found anyway, and its folder must not come before the library's.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment.pop(API_KEY_VARIABLE, None)
     if options.api_key is not None:
         environment[API_KEY_VARIABLE] = options.api_key

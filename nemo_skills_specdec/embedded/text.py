@@ -18,16 +18,23 @@ class Vocabulary:
         token_bytes: the bytes of each token; empty for special tokens, which are no text.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, size: int) -> None:
         """Reads `tokenizer.json` and, if present, `tokenizer_config.json`.
 
+        Args:
+            folder: where they are.
+            size: tokens the model knows; those beyond the tokenizer's are empty text.
+
         Raises:
-            DataError: a file is missing or broken, or the tokenizer is not a byte-level one.
+            DataError: a file is missing or broken, or the tokenizer is not a byte-level one, or larger than the model.
         """
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise DataError(f"{path} is missing; give a folder with target/, draft/ and tokenizer.json")
-        self._tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise DataError(f"{path} is not a tokenizer: {error}") from error
         layout = msgspec.json.decode(path.read_bytes())
         if (layout.get("decoder") or {}).get("type") != "ByteLevel":
             raise DataError(f"{path}: the embedded engine reads byte-level tokenizers only")
@@ -37,14 +44,14 @@ class Vocabulary:
         self._template = settings.get("chat_template")
         alphabet = _byte_alphabet()
         added = {token["id"] for token in layout.get("added_tokens", []) if token.get("special")}
+        known = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        if known > size:
+            raise DataError(f"{path} has {known} tokens, the model knows {size}; use the model's own tokenizer")
         self.token_bytes: list[bytes] = []
-        for token in range(self._tokenizer.get_vocab_size(with_added_tokens=True)):
+        for token in range(size):
             piece = self._tokenizer.id_to_token(token)
             shown = "" if piece is None or token in added else piece
             self.token_bytes.append(b"".join(alphabet.get(sign, sign.encode()) for sign in shown))
-
-    def __len__(self) -> int:
-        return len(self.token_bytes)
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens written in the text become themselves."""

@@ -15,7 +15,7 @@ BYTES = [bytes([number]) for number in range(256)]
 def vocabulary(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder)
-    return Vocabulary(folder)
+    return Vocabulary(folder, size=320)
 
 
 def pushed(text: str | bytes, stop: list[str]) -> tuple[list[str], str | None]:
@@ -97,7 +97,7 @@ def test_the_chat_template_is_rendered_with_roles_and_the_generation_prompt(tmp_
         "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}{% if shout is defined %}{{ shout }}{% endif %}",
     )
-    vocabulary = Vocabulary(tmp_path)
+    vocabulary = Vocabulary(tmp_path, size=320)
     messages = [{"role": "user", "content": "hi"}]
     assert vocabulary.chat(messages) == "<|bos|><user>hi<assistant>"
     assert vocabulary.chat(messages, shout="!") == "<|bos|><user>hi<assistant>!"
@@ -106,12 +106,12 @@ def test_the_chat_template_is_rendered_with_roles_and_the_generation_prompt(tmp_
 def test_a_template_that_refuses_the_messages_gives_a_usage_error(tmp_path):
     write_tokenizer(tmp_path, "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(UsageError, match="roles must alternate"):
-        Vocabulary(tmp_path).chat([{"role": "user", "content": "hi"}])
+        Vocabulary(tmp_path, size=320).chat([{"role": "user", "content": "hi"}])
 
 
 def test_a_missing_tokenizer_is_named(tmp_path):
     with pytest.raises(DataError, match=r"tokenizer.json is missing"):
-        Vocabulary(tmp_path)
+        Vocabulary(tmp_path, size=320)
 
 
 def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
@@ -120,4 +120,17 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
     layout["decoder"] = {"type": "BPEDecoder", "suffix": "</w>"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(layout))
     with pytest.raises(DataError, match="byte-level"):
-        Vocabulary(tmp_path)
+        Vocabulary(tmp_path, size=320)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused_and_a_smaller_one_is_padded(tmp_path):
+    write_tokenizer(tmp_path)
+    with pytest.raises(DataError, match="has 320 tokens, the model knows 300"):
+        Vocabulary(tmp_path, size=300)
+    assert Vocabulary(tmp_path, size=384).decode([*Vocabulary(tmp_path, size=384).encode("ab"), 350]) == "ab"
+
+
+def test_a_broken_tokenizer_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match="is not a tokenizer"):
+        Vocabulary(tmp_path, size=320)

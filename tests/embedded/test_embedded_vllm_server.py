@@ -2,6 +2,7 @@ import asyncio
 import json
 
 import pytest
+from embedded_helpers import write_pair
 from embedded_http import Client, chat, serving, shape_of, summed
 
 from nemo_skills_specdec.acceptance import counts_from_histogram, counts_from_steps
@@ -447,3 +448,27 @@ def test_recorded_answers_of_a_real_server_have_no_statistics_that_ours_lack():
         assert shape_of(body["metrics"]["speculative_decoding"]) == recorded
 
     on_server(check)
+
+
+def test_a_conversation_is_rendered_by_the_models_own_template(tmp_path):
+    template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}{% if tail is defined %}{{ tail }}{% endif %}"
+    )
+    write_pair(tmp_path / "pair", chat_template=template)
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": parts}]
+
+    async def check(client: Client):
+        async def prompt_of(body: dict) -> int:
+            status, answer = await client.post("/v1/chat/completions", {**chat(), **body})
+            assert status == 200
+            return answer["usage"]["prompt_tokens"]
+
+        vocabulary = client.service.models.vocabulary
+        rendered = "<|bos|>[system]s[user]ab[assistant]"
+        assert await prompt_of({"messages": messages}) == len(vocabulary.encode(rendered))
+        more = {"messages": messages, "chat_template_kwargs": {"tail": "xyz"}}
+        assert await prompt_of(more) == len(vocabulary.encode(rendered + "xyz"))
+
+    on_server(check, model_dir=str(tmp_path / "pair"))
