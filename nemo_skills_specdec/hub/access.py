@@ -118,11 +118,17 @@ class Table:
     def column_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Every row, with the given columns only."""
         if not self.is_parquet:
-            yield from ({column: row[column] for column in columns} for row in self._json_rows())
+            yield from ({column: row.get(column) for column in columns} for row in self._json_rows())
             return
         for file in self.parquet_files():
             for _, table in file.tables(columns):
                 yield from table.to_pylist()
+
+    def columns(self) -> list[str]:
+        """Names of the columns; of JSON files, those of the first record."""
+        if self.is_parquet:
+            return self.parquet_files()[0].columns
+        return list(next(self._json_rows(), {}))
 
     def num_rows(self) -> int:
         """How many rows there are."""
