@@ -122,7 +122,7 @@ def _engine(
     with running_server(
         command.arguments,
         name=f"{server.engine} {version}",
-        find_url=lambda _: base_url if _answers(base_url) else None,
+        find_url=lambda _: base_url if _is_ready(base_url) else None,
         environment=command.environment,
         timeout_seconds=server.ready_timeout_seconds,
         log=log,
@@ -176,7 +176,12 @@ def _llamacpp(model: str, method: Method, server: ServerOptions, log: Path | Non
         yield Started(engine="llamacpp", base_url=running.base_url, metrics_urls=(running.base_url,), log=running.log)
 
 
-def _answers(base_url: str) -> bool:
+def answers(started: Started) -> bool:
+    """Whether the server still answers."""
+    return fetch(f"{started.base_url}/v1/models", started.headers, timeout=10.0).status == 200
+
+
+def _is_ready(base_url: str) -> bool:
     return fetch(f"{base_url}/health", timeout=5.0).status == 200
 
 

@@ -1,0 +1,176 @@
+"""One run of a study: measures a server that answers, and leaves a run directory that can be run again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nemo_skills_specdec.client.body import count_turns
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.evaluator.evaluate import Plan, Progress, Run, evaluate
+from nemo_skills_specdec.evaluator.run_directory import (
+    manifest_of,
+    output_rows,
+    prepare_directory,
+    pretty,
+    write_atomically,
+    write_run,
+    write_snapshots,
+)
+from nemo_skills_specdec.experiments.config import RunConfig, config_hash, config_yaml, load_options, request_options
+from nemo_skills_specdec.experiments.launch.start import Started
+from nemo_skills_specdec.experiments.prompts import EMULATED, load_rows, server_tokenizer
+from nemo_skills_specdec.records import Finding, PromptRow
+from nemo_skills_specdec.servers.base import ServerInfo
+from nemo_skills_specdec.servers.detect import detect
+from nemo_skills_specdec.servers.fetch import public_url
+
+CONFIG = "config.yaml"
+FAILED = "failed.json"
+SERVER_LOG = "server.log"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of `failed.json`: why a run could not be made."""
+
+    error: str
+    config_hash: str
+    at: str
+
+
+class Reporter(msgspec.Struct, frozen=True, kw_only=True):
+    """How a study tells what it does; silent by default.
+
+    Attributes:
+        say: a line about what comes next or what happened.
+        waiting: around the start of a server: given its name, yields what is called while it loads.
+        sending: around the sending: given the numbers of prompts and of requests, yields the client's hooks.
+    """
+
+    say: Callable[[str], None] = lambda _: None
+    waiting: Callable[[str], AbstractContextManager[Callable[[float, str], None]]] = lambda _: contextlib.nullcontext(
+        lambda _seconds, _line: None
+    )
+    sending: Callable[[int, int], AbstractContextManager[Progress]] = lambda _prompts, _requests: (
+        contextlib.nullcontext(Progress())
+    )
+
+
+def new_directory(config: RunConfig, runs: Path) -> Path:
+    """A directory for a run that is about to start, with its `config.yaml`: time, name and hash in its name.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{config.label}_{config_hash(config)[:8]}"
+    directory = runs / stem
+    for number in range(2, 1000):
+        if not directory.exists():
+            break
+        directory = runs / f"{stem}-{number}"
+    prepare_directory(directory)
+    write_atomically(directory / CONFIG, config_yaml(config))
+    return directory
+
+
+def execute(
+    config: RunConfig,
+    started: Started,
+    directory: Path,
+    *,
+    findings: tuple[Finding, ...] = (),
+    reporter: Reporter | None = None,
+) -> Run:
+    """Measures a running server as a config says, and writes everything into the run's directory.
+
+    Args:
+        directory: from `new_directory`.
+        findings: remarks on the server's state, added to those of the run.
+
+    Raises:
+        UsageError: the server cannot be measured, or the prompts cannot be had.
+    """
+    reporter = reporter or Reporter()
+    info = detect(started.base_url, started.metrics_urls, started.headers)
+    model = config.server.served_model_name or (info.models[0] if info.models else config.model.path)
+    rows = rows_of(config, started, model)
+    plan = Plan(
+        base_url=started.base_url,
+        metrics_urls=started.metrics_urls,
+        request=request_options(config, model=model),
+        load=load_options(config),
+        warmup_requests=config.warmup,
+        by_category=config.by_category,
+        request_files=started.request_files,
+        seed=config.seed,
+    )
+    with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as progress:
+        run = evaluate(config.label, rows, plan, info, headers=started.headers, progress=progress)
+    run.evaluation.overall.acceptance.findings = [*run.evaluation.overall.acceptance.findings, *findings]
+    write(directory, config, started, info, rows, plan, run)
+    return run
+
+
+def rows_of(config: RunConfig, started: Started | None = None, model: str = "") -> list[PromptRow]:
+    """The prompts of a run; emulated ones are measured by the server's own tokenizer, where it offers one."""
+    count = None
+    if config.benchmark.name == EMULATED and started is not None:
+        count = server_tokenizer(started.base_url, model, started.headers)
+    return load_rows(config.benchmark, count)
+
+
+def write(
+    directory: Path,
+    config: RunConfig,
+    started: Started,
+    info: ServerInfo,
+    rows: list[PromptRow],
+    plan: Plan,
+    run: Run,
+) -> None:
+    """Writes the run directory; `metrics.json` comes last, so that a directory that has it is complete.
+
+    Raises:
+        UsageError: the disk is full or the like.
+    """
+    manifest = manifest_of(arguments_of(config, started, plan), info, rows, run.started_at, run.ended_at)
+    try:
+        write_snapshots(directory, run.snapshots)
+        write_run(directory, rows=output_rows(rows, run.records), evaluation=run.evaluation, manifest=manifest)
+    except OSError as error:
+        raise UsageError(f"cannot write {directory}: {error.strerror}; free space and run again") from error
+
+
+def arguments_of(config: RunConfig, started: Started, plan: Plan) -> dict[str, Any]:
+    """What a run was asked to do, for its manifest; addresses without credentials."""
+    arguments: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
+    arguments["base_url"] = public_url(plan.base_url)
+    arguments["metrics_urls"] = [public_url(url) for url in plan.metrics_urls]
+    return {
+        "benchmark": config.benchmark.label,
+        **arguments,
+        "config_hash": config_hash(config),
+        "launch": config.server.engine,
+        "method": config.method.name,
+        "draft_length": config.method.length,
+        "command": started.command,
+        "remarks": list(started.remarks),
+    }
+
+
+def write_failure(directory: Path, config: RunConfig, error: Exception) -> None:
+    """Notes in the run's directory why it could not be made."""
+    failure = Failure(
+        error=str(error),
+        config_hash=config_hash(config),
+        at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    with contextlib.suppress(OSError):
+        write_atomically(directory / FAILED, pretty(failure))
