@@ -178,7 +178,7 @@ def test_a_server_that_says_nothing_is_refused_before_the_prompts_are_sent():
 
 def test_a_metrics_url_that_gives_no_metrics_is_a_mistake_even_if_the_responses_speak():
     with start(EmbeddedOptions()) as server, pytest.raises(ServerError, match="--metrics-url: "):
-        measure(server, prompts(4), metrics_urls=(f"{server.base_url}/v1/models",))
+        measure(server, prompts(4), metrics_urls=(f"{server.base_url}/no/metrics",))
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang"])

@@ -158,7 +158,7 @@ def evaluate(
         wall_seconds=sum(m.wall_seconds for m in measured.values()),
     )
     findings += [*info.findings, *check_request(request, info)]
-    findings += _check_window(whole, request, warmup_requests=len(warm))
+    findings += _check_window(whole, request, warmup_requests=len(warm), interrupted=interrupted)
     findings += check_records(records, prompts_planned=len(rows), interrupted=interrupted)
     findings += check_lag(lags)
     return Run(
@@ -305,19 +305,20 @@ def _join_files(
     return total(found.counts[i] for i in wanted if i in found.counts) if complete else None, list(found.findings)
 
 
-def _check_window(whole: Measured, request: RequestOptions, *, warmup_requests: int) -> list[Finding]:
+def _check_window(
+    whole: Measured, request: RequestOptions, *, warmup_requests: int, interrupted: bool
+) -> list[Finding]:
+    """What the whole window's counters say against what was sent."""
     reading = whole.reading
     if reading is None:
         return []
     complete = has_statistics(whole.records)
-    findings = _demoted(reading, complete)
-    findings += check_traffic(
-        reading,
-        sent_by(whole.records, samples=request.n),
-        relied_on=not complete,
-        warmup_requests=warmup_requests,
-    )
-    findings += describe_steps(reading)
+    findings = [*_demoted(reading, complete), *describe_steps(reading)]
+    if interrupted:
+        # The server counted what was cut off here; a comparison would only say so.
+        return findings
+    sent = sent_by(whole.records, samples=request.n)
+    findings += check_traffic(reading, sent, relied_on=not complete, warmup_requests=warmup_requests)
     counts = per_request_counts(whole.records)
     if counts is not None and complete:
         findings += check_sources(counts, reading)

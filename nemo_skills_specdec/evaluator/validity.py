@@ -9,6 +9,8 @@ from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
 from nemo_skills_specdec.records import Finding, RequestRecord
 from nemo_skills_specdec.servers.base import ServerInfo
 
+INTERRUPTED = "interrupted"
+"""What the client notes for a request that was in flight when the run was stopped."""
 SLOW_CLIENT_SECONDS = 0.05
 """Later than this, the client's own delay shows in a TTFT of a few hundred milliseconds."""
 FEW_PROMPTS = 20
@@ -55,16 +57,17 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
 def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool) -> list[Finding]:
     """What failed, what is missing, and how few prompts there were."""
     findings: list[Finding] = []
-    failed = [record for record in records if record.error is not None]
+    cut_off = [record for record in records if record.error == INTERRUPTED] if interrupted else []
+    failed = [r for r in records if r.error is not None and not (interrupted and r.error == INTERRUPTED)]
     prompts = len({(record.category, record.question_id) for record in records})
     if interrupted or prompts < prompts_planned:
         findings.append(
             Finding(
                 code="interrupted",
                 severity="warning",
-                message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent. "
-                "The figures are of what was measured until then.",
-                numbers={"prompts_sent": prompts, "prompts_planned": prompts_planned},
+                message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent, and {len(cut_off)} "
+                "requests were cut off. The figures are of the answers that were complete.",
+                numbers={"prompts_sent": prompts, "prompts_planned": prompts_planned, "cut_off": len(cut_off)},
             )
         )
     if failed:

@@ -63,7 +63,13 @@ def test_a_run_in_which_everything_failed_is_invalid():
 def test_an_interrupted_run_says_how_far_it_came():
     findings = check_records([record(n) for n in range(20)], prompts_planned=44, interrupted=True)
     assert codes(findings) == ["interrupted"]
-    assert findings[0].numbers == {"prompts_sent": 20, "prompts_planned": 44}
+    assert findings[0].numbers == {"prompts_sent": 20, "prompts_planned": 44, "cut_off": 0}
+
+
+def test_requests_that_an_interrupt_cut_off_are_not_failures():
+    records = [*(record(n) for n in range(20)), record(20, counts=None, error="interrupted")]
+    (finding,) = check_records(records, prompts_planned=44, interrupted=True)
+    assert (finding.code, finding.numbers["cut_off"]) == ("interrupted", 1)
 
 
 def test_answers_without_statistics_among_others_are_counted():
