@@ -74,10 +74,11 @@ class RequestRecord(msgspec.Struct, kw_only=True):
 
     Attributes:
         error: why the request failed, None if it did not. A failed request is kept and counted.
+        sent: False for a later turn of a conversation that had failed before.
         start_time: seconds since the epoch when the request was sent.
         queue_seconds: from when the schedule wanted it sent until it was sent.
         ttft_seconds: from sending until the first chunk with content; None where not streamed.
-        tpot_seconds: (end - first chunk) / (completion_tokens - 1); None where not streamed or below two tokens.
+        tpot_seconds: (last chunk - first chunk) / (completion_tokens - 1); None where not streamed or below two tokens.
         inter_chunk_seconds: mean time between chunks. Under speculation a chunk holds several tokens, so this is not
             an inter-token latency.
         counts: from the server's per-request statistics; None where it sent none.
@@ -89,6 +90,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     response_id: str | None = None
     status: int | None = None
     error: str | None = None
+    sent: bool = True
     generation: str = ""
     reasoning: str | None = None
     finish_reason: str | None = None

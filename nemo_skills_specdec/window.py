@@ -46,7 +46,7 @@ def sent_by(records: Sequence[RequestRecord], *, samples: int = 1) -> Sent:
     answered = [record for record in records if record.error is None]
     return Sent(
         requests=len(answered),
-        failed=len(records) - len(answered),
+        failed=sum(record.sent for record in records) - len(answered),
         prompt_tokens=_sum([record.prompt_tokens for record in answered]),
         completion_tokens=_sum([record.completion_tokens for record in answered]),
         samples=samples,

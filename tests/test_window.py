@@ -127,6 +127,7 @@ def test_the_clients_own_account_counts_failures_apart():
     records = [
         RequestRecord(question_id="a", category="c", turn=0, prompt_tokens=5, completion_tokens=7),
         RequestRecord(question_id="b", category="c", turn=0, error="HTTP 500"),
+        RequestRecord(question_id="b", category="c", turn=1, error="not sent: turn 0 failed", sent=False),
     ]
     assert sent_by(records) == Sent(requests=1, failed=1, prompt_tokens=5, completion_tokens=7)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import ServerError, UsageError
 from nemo_skills_specdec.evaluator.evaluate import Plan, Run, evaluate
 from nemo_skills_specdec.evaluator.run_directory import (
     manifest_of,
@@ -90,6 +91,8 @@ def run(job: Job) -> None:
         print_evaluation(measured.evaluation, Console(highlight=False))
     _write(directory, job, plan, info, measured)
     errors.print(f"written to {directory}", style="dim")
+    if measured.gave_up is not None:
+        raise ServerError(f"the server is gone, so the rest of the prompts was not sent: {measured.gave_up}")
     if measured.evaluation.status == "interrupted":
         raise typer.Exit(130)
     if job.strict and not measured.evaluation.valid:
@@ -125,21 +128,27 @@ def _server(job: Job, console: Console) -> Iterator[str]:
 
 
 def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Run) -> None:
-    """Writes the run directory. The result has been shown by now, so a full disk loses files only."""
+    """Writes the run directory; if that fails, into the system's temporary folder, so that nothing measured is lost."""
     manifest = manifest_of(_arguments(job, plan), info, job.rows, measured.started_at, measured.ended_at)
+    rows = output_rows(job.rows, measured.records)
+
+    def write_to(target: Path) -> None:
+        write_snapshots(target, measured.snapshots)
+        write_run(target, rows=rows, evaluation=measured.evaluation, manifest=manifest)
+
     try:
-        write_snapshots(directory, measured.snapshots)
-        write_run(
-            directory,
-            rows=output_rows(job.rows, measured.records),
-            evaluation=measured.evaluation,
-            manifest=manifest,
-        )
+        write_to(directory)
     except OSError as error:
-        raise UsageError(
-            f"cannot write the run to {directory}: {error.strerror}; the result above is all that is kept. "
-            "Free space or give another --output-dir, and run again"
-        ) from error
+        problem = f"cannot write the run to {directory}: {error.strerror}"
+        try:
+            rescue = Path(tempfile.mkdtemp(prefix="ns-specdec-run-"))
+            (rescue / "snapshots").mkdir()
+            write_to(rescue)
+        except OSError as second:
+            raise UsageError(
+                f"{problem}, nor to the temporary folder: {second.strerror}; the result above is all that is kept"
+            ) from error
+        raise UsageError(f"{problem}; it is in {rescue} instead, move it where there is space") from error
 
 
 def _arguments(job: Job, plan: Plan) -> dict[str, Any]:

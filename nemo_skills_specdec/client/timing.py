@@ -78,6 +78,7 @@ def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
         response_id=answer.response_id,
         status=exchange.status,
         error=exchange.error or answer.error,
+        sent=exchange.sent,
         generation=answer.generation,
         reasoning=answer.reasoning,
         finish_reason=answer.finish_reason,

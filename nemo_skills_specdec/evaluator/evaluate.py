@@ -75,9 +75,11 @@ class Run(msgspec.Struct, kw_only=True):
 
     Attributes:
         snapshots: by name, in the order taken.
+        gave_up: why the rest of the prompts was not sent: the server had gone. None if it had not.
     """
 
     evaluation: Evaluation
+    gave_up: str | None = None
     records: list[RequestRecord]
     snapshots: list[tuple[str, list[Snapshot]]]
     started_at: float
@@ -124,6 +126,7 @@ def evaluate(
     findings: list[Finding] = []
     lags: list[LoopLag] = []
     interrupted = False
+    gave_up: str | None = None
     for name, members in windows.items():
         progress.stage(name)
         sent = send_all(
@@ -142,7 +145,8 @@ def evaluate(
         measured[name] = Measured(
             records=records, reading=read_window(before, taken, info), wall_seconds=sent.ended_at - sent.started_at
         )
-        interrupted = interrupted or sent.interrupted or bool(sent.gave_up)
+        gave_up = sent.gave_up
+        interrupted = sent.interrupted or gave_up is not None
         if interrupted:
             break
     records = [record for m in measured.values() for record in m.records]
@@ -172,6 +176,7 @@ def evaluate(
         ),
         records=records,
         snapshots=snapshots,
+        gave_up=gave_up,
         started_at=started_at,
         ended_at=time.time(),
     )
