@@ -112,9 +112,19 @@ class WordEncoder:
 
 
 def words(rng: random.Random, count: int) -> str:
-    stock = "river stone lamp über winter {brace} 名前 question's walking \\n <|endoftext|> seven-fold, the a of".split(
-        " "
-    )
+    stock = [
+        "river",
+        "stone",
+        "über",
+        "{brace}",
+        "名前",
+        "question's",
+        "\\n",
+        "<|endoftext|>",
+        "seven-fold,",
+        "of",
+        "a",
+    ]
     return " ".join(rng.choice(stock) for _ in range(count)) + "."
 
 
@@ -208,26 +218,38 @@ class Invented:
 
     def qualitative(self) -> list[dict[str, Any]]:
         plain, base = self.plain.url, self.base
+        lcb, opus, rag = "livecodebench/code_generation_lite", "Helsinki-NLP/opus-100", "nvidia/ChatRAG-Bench"
+        role, coser = f"{base}/ZenMoore/RoleBench/tree/main/eng", f"{base}/Neph0s/CoSER/tree/main"
+        mtbench = f"{plain}/mtbench101/mt-bench-101/all.jsonl"
+        described = "Be {role_name}: {role_description_and_catchphrases}"
+        masked = self.masked
         return [
             raw("open1", "writing", "WritingBench", "w1", ["An open {row}.", "And its second turn."]),
-            raw("cnn1", "summarization", "abisee/cnn_dailymail", "cnn-3", self.masked("Short:\n{article}\n\n{{x}}")),
-            raw("hle1", "stem", "cais/hle", "hle-5", self.masked()),
-            raw("lcb1", "coding", "livecodebench/code_generation_lite", "lcb-e", self.masked("{question}+{starter_code}")),
-            raw("lcb2", "coding", "livecodebench/code_generation_lite", "lcb-b", self.masked("Do {question}")),
-            raw("cc1", "coding", "deepmind/code_contests", "problem 2", self.masked("Solve {question}")),
-            raw("mt1", "qa", f"{plain}/mtbench101/mt-bench-101/all.jsonl", "mtbench101_1", self.masked(None, 3)),
-            raw("opus1", "multilingual", "Helsinki-NLP/opus-100", "opus_de-en_3", self.masked("To English: {question[de]}")),
-            raw("opus2", "multilingual", "Helsinki-NLP/opus-100", "opus_de-en_0", self.masked("{question}")),
-            raw("rag1", "rag", "nvidia/ChatRAG-Bench", "chatrag_2", self.masked(None, 2)),
-            raw("rag2", "rag", "nvidia/ChatRAG-Bench", "chatrag_4", self.masked()),
-            raw("mmlu1", "reasoning", "TIGER-Lab/MMLU-Pro", "mmlu_pro(7, 10)", self.masked(None, 3), sub_category="law/ethics"),
-            raw("role1", "roleplay", f"{base}/ZenMoore/RoleBench/tree/main/eng", "role_general_4_1_2", self.masked("Be {role_name}: {role_description_and_catchphrases}", 3)),
-            raw("role2", "roleplay", f"{base}/ZenMoore/RoleBench/tree/main/eng", "role_special_0", self.masked("You are {role_name}.")),
-            raw("coser1", "roleplay", f"{base}/Neph0s/CoSER/tree/main", "coser_0", self.masked()),
-            raw("coser2", "roleplay", f"{base}/Neph0s/CoSER/tree/main", "coser_1", self.masked()),
-            raw("hle2", "math", "https://huggingface.co/datasets/cais/hle", "hle-60", self.masked(), difficulty="hard"),
+            raw("cnn1", "summarization", "abisee/cnn_dailymail", "cnn-3", masked("Short:\n{article}\n\n{{x}}")),
+            raw("hle1", "stem", "cais/hle", "hle-5", masked()),
+            raw("lcb1", "coding", lcb, "lcb-e", masked("{question}+{starter_code}")),
+            raw("lcb2", "coding", lcb, "lcb-b", masked("Do {question}")),
+            raw("cc1", "coding", "deepmind/code_contests", "problem 2", masked("Solve {question}")),
+            raw("mt1", "qa", mtbench, "mtbench101_1", masked(None, 3)),
+            raw("opus1", "multilingual", opus, "opus_de-en_3", masked("To English: {question[de]}")),
+            raw("opus2", "multilingual", opus, "opus_de-en_0", masked("{question}")),
+            raw("rag1", "rag", rag, "chatrag_2", masked(None, 2)),
+            raw("rag2", "rag", rag, "chatrag_4", masked()),
+            raw(
+                "mmlu1",
+                "reasoning",
+                "TIGER-Lab/MMLU-Pro",
+                "mmlu_pro(7, 10)",
+                masked(None, 3),
+                sub_category="law/ethics",
+            ),
+            raw("role1", "roleplay", role, "role_general_4_1_2", masked(described, 3)),
+            raw("role2", "roleplay", role, "role_special_0", masked("You are {role_name}.")),
+            raw("coser1", "roleplay", coser, "coser_0", masked()),
+            raw("coser2", "roleplay", coser, "coser_1", masked()),
+            raw("hle2", "math", "https://huggingface.co/datasets/cais/hle", "hle-60", masked(), difficulty="hard"),
             raw("open2", "humanities", "Spec-Bench", "sb/2", ["Ünïcode “open” row </html>"]),
-        ]  # fmt: skip
+        ]
 
     def throughput(self, config: str) -> list[dict[str, Any]]:
         plain = self.plain.url
@@ -378,7 +400,7 @@ class Invented:
                 "book": "The {Book}",
                 "scenario": "A storm.",
                 "major_characters": ["Finn", "Mia", "Ole"],
-                "key_characters": [{"name": name, "motivation": f"{name} wants {k}"} for name in ("Mia", "Finn", "Ole") for k in "12"],
+                "key_characters": [{"name": n, "motivation": f"{n} wants {k}"} for n in ("Mia", "Finn", "Ole") for k in "12"],
                 "character_profiles": {"Ole": "old", "Zed": None, "Finn": "young", "Mia": "tall", "Ann": "quiet"},
             },
             {
