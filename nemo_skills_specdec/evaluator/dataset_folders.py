@@ -1,0 +1,119 @@
+"""Dataset folders for NeMo-Skills: settings that point to this package, and a `prepare.py` that calls it.
+
+The folders under `dataset/` of the repository are what is written here, so that an installed package, which has no
+such folder, can put the same into NeMo-Skills' data folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from nemo_skills_specdec.benchmarks.mini import load_mini
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.evaluator.run_directory import write_atomically
+from nemo_skills_specdec.prepare_data import main as prepare_set
+
+SHIPPED = ("speed-bench", "speed-bench-specdec", "spec-bench", "mini")
+"""Folders of the repository. The second is the first under a name that no NeMo-Skills has as a built-in."""
+
+ALIAS = "-specdec"
+
+_SETTINGS = '''"""{name} for NeMo-Skills, measured by nemo_skills_specdec: settings only."""
+
+from nemo_skills_specdec.evaluator.generation import evaluates_in_own_process, register_package
+
+METRICS_TYPE = "nemo_skills_specdec.evaluator.metrics::SpecdecMetrics"
+GENERATION_MODULE = "nemo_skills_specdec.evaluator.generation"
+GENERATION_ARGS = "++prompt_format=openai"
+EVAL_SPLIT = "{split}"
+if evaluates_in_own_process():
+    # NeMo-Skills before 2025-10-23 insists on these; later ones refuse them.
+    EVAL_ARGS = "++eval_type=no-op ++remove_thinking=False"
+
+register_package()
+'''
+
+_PREPARE = '''"""Prepares {name}; `--help` tells the options."""
+
+import sys
+from pathlib import Path
+
+from nemo_skills_specdec.evaluator.dataset_folders import prepare_folder
+
+if __name__ == "__main__":
+    sys.exit(prepare_folder(Path(__file__).resolve().parent, sys.argv[1:]))
+'''
+
+
+def folder_files(name: str) -> dict[str, bytes]:
+    """The files of a dataset folder, by name.
+
+    Args:
+        name: of the prompt set, or `<name>-specdec`, which is the same set under a name of its own.
+    """
+    split = "qualitative" if prompt_set(name) == "speed-bench" else "test"
+    files = {
+        "__init__.py": _SETTINGS.format(name=name, split=split).encode(),
+        "prepare.py": _PREPARE.format(name=name).encode(),
+    }
+    if prompt_set(name) == "mini":
+        files["test.jsonl"] = b"".join(msgspec.json.encode(row) + b"\n" for row in load_mini())
+    return files
+
+
+def prompt_set(name: str) -> str:
+    """The prompt set behind the name of a dataset folder."""
+    return name.removesuffix(ALIAS)
+
+
+def write_dataset_folder(name: str, data_dir: Path) -> Path:
+    """Writes `<data_dir>/<name>`, ready for `ns eval --data_dir=<data_dir> --benchmarks=<name>`.
+
+    Files that are there already with the same content stay untouched. The rows are not written, except for `mini`,
+    which comes with the package; `prepare_data.prepare` writes them into the same folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: the name is no folder name, or the folder cannot be written.
+    """
+    if not name or Path(name).name != name or name.startswith("."):
+        raise UsageError(f"{name!r} cannot be the name of a dataset folder; use letters, digits and hyphens")
+    folder = data_dir / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in folder_files(name).items():
+            path = folder / file
+            if not path.exists() or path.read_bytes() != content:
+                write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; give another --data-dir") from error
+    return folder
+
+
+def prepare_folder(folder: Path, argv: Sequence[str]) -> int:
+    """What the `prepare.py` of a dataset folder does: the rows go into it, or into `<--data-dir>/<its name>`.
+
+    Args:
+        folder: the dataset folder; its name says which prompt set.
+        argv: arguments; `--data-dir`, `--data_dir` and `--output_dir` all work, as upstream's documentation has them.
+
+    Returns:
+        Exit code: 0 fine, 1 the result is not fit for use, 2 wrong use or cannot run.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data-dir", "--data_dir", type=Path)
+    own, rest = parser.parse_known_args(argv)
+    if own.data_dir is not None and not any(item.startswith(("--output-dir", "--output_dir")) for item in rest):
+        try:
+            folder = write_dataset_folder(folder.name, own.data_dir)
+        except UsageError as error:
+            print(f"{folder.name}: {error}", file=sys.stderr)
+            return 2
+    return prepare_set(prompt_set(folder.name), rest, default_folder=folder)
