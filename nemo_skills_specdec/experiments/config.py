@@ -49,7 +49,9 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The prompts.
 
     Attributes:
-        name: `mini`, `emulated`, or a prompt set made by `ns-specdec prepare`.
+        name: `mini`, `emulated`, or a prompt set made by `ns-specdec prepare`, such as `speed-bench` or `gsm8k`.
+        config: of a prompt set that has several, such as `qualitative`.
+        data_dir: the folder that was given when preparing.
         prompts: a JSONL file instead.
         num_prompts: at most so many, taken in turn from the categories.
         prompt_tokens: length of an `emulated` prompt.
@@ -57,6 +59,8 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     name: str = "mini"
+    config: str | None = None
+    data_dir: str | None = None
     prompts: str | None = None
     categories: list[str] = []
     limit_per_category: int | None = None
@@ -69,7 +73,7 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """A short name."""
         if self.prompts is not None:
             return Path(self.prompts).stem
-        return f"{self.name}-{self.prompt_tokens}" if self.prompt_tokens else self.name
+        return "-".join(str(part) for part in (self.name, self.config, self.prompt_tokens) if part)
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -26,11 +26,12 @@ from nemo_skills_specdec.evaluator.run_directory import (
 )
 from nemo_skills_specdec.experiments.config import RunConfig, config_hash, config_yaml, load_options, request_options
 from nemo_skills_specdec.experiments.launch.start import Started
-from nemo_skills_specdec.experiments.prompts import EMULATED, load_rows, server_tokenizer
+from nemo_skills_specdec.experiments.prompts import EMULATED, load_prompts, server_tokenizer
 from nemo_skills_specdec.records import Finding, PromptRow
 from nemo_skills_specdec.servers.base import ServerInfo
 from nemo_skills_specdec.servers.detect import detect
 from nemo_skills_specdec.servers.fetch import public_url
+from nemo_skills_specdec.servers.versions import at_least
 
 CONFIG = "config.yaml"
 FAILED = "failed.json"
@@ -100,30 +101,42 @@ def execute(
     reporter = reporter or Reporter()
     info = detect(started.base_url, started.metrics_urls, started.headers)
     model = config.server.served_model_name or (info.models[0] if info.models else config.model.path)
-    rows = rows_of(config, started, model)
+    rows, remarks = prompts_of(config, started, model)
     plan = Plan(
         base_url=started.base_url,
         metrics_urls=started.metrics_urls,
         request=request_options(config, model=model),
         load=load_options(config),
         warmup_requests=config.warmup,
-        by_category=config.by_category,
+        by_category=_by_category(config, info),
         request_files=started.request_files,
         seed=config.seed,
     )
     with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as progress:
         run = evaluate(config.label, rows, plan, info, headers=started.headers, progress=progress)
-    run.evaluation.overall.acceptance.findings = [*run.evaluation.overall.acceptance.findings, *findings]
+    run.evaluation.overall.acceptance.findings += [*remarks, *findings]
     write(directory, config, started, info, rows, plan, run)
     return run
 
 
-def rows_of(config: RunConfig, started: Started | None = None, model: str = "") -> list[PromptRow]:
+def _by_category(config: RunConfig, info: ServerInfo) -> bool | None:
+    """Whether each category gets a window of its own; None leaves it to what the answers carry.
+
+    Without speculation answers carry nothing, so it would always be so, and a baseline that drains between categories
+    has another load than a run that does not. A baseline therefore does what runs with speculation do on its engine.
+    """
+    if config.by_category is not None or config.method.name != "none":
+        return config.by_category
+    since = {"vllm": (0, 29), "sglang": (0, 5, 6)}.get(info.engine or "")
+    return since is None or at_least(info.version, since) is not True
+
+
+def prompts_of(config: RunConfig, started: Started, model: str) -> tuple[list[PromptRow], list[Finding]]:
     """The prompts of a run; emulated ones are measured by the server's own tokenizer, where it offers one."""
     count = None
-    if config.benchmark.name == EMULATED and started is not None:
+    if config.benchmark.name == EMULATED:
         count = server_tokenizer(started.base_url, model, started.headers)
-    return load_rows(config.benchmark, count)
+    return load_prompts(config.benchmark, count)
 
 
 def write(
@@ -140,7 +153,7 @@ def write(
     Raises:
         UsageError: the disk is full or the like.
     """
-    manifest = manifest_of(arguments_of(config, started, plan), info, rows, run.started_at, run.ended_at)
+    manifest = manifest_of(arguments_of(config, started, plan, run), info, rows, run.started_at, run.ended_at)
     try:
         write_snapshots(directory, run.snapshots)
         write_run(directory, rows=output_rows(rows, run.records), evaluation=run.evaluation, manifest=manifest)
@@ -148,9 +161,11 @@ def write(
         raise UsageError(f"cannot write {directory}: {error.strerror}; free space and run again") from error
 
 
-def arguments_of(config: RunConfig, started: Started, plan: Plan) -> dict[str, Any]:
+def arguments_of(config: RunConfig, started: Started, plan: Plan, run: Run) -> dict[str, Any]:
     """What a run was asked to do, for its manifest; addresses without credentials."""
     arguments: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
+    # Two runs are compared only if both drained the server between categories, or neither did.
+    arguments["windows"] = "one a category" if len(run.snapshots) > 2 else "one"
     arguments["base_url"] = public_url(plan.base_url)
     arguments["metrics_urls"] = [public_url(url) for url in plan.metrics_urls]
     return {

@@ -11,10 +11,17 @@ import requests
 from nemo_skills_specdec.client.schedule import round_robin
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.experiments.config import Benchmark
-from nemo_skills_specdec.records import Message, PromptRow, read_prompt_rows
+from nemo_skills_specdec.prepare_data import load_benchmark
+from nemo_skills_specdec.records import Finding, Message, PromptRow, read_prompt_rows
 
 EMULATED = "emulated"
 DEFAULT_EMULATED_PROMPTS = 100
+_EMULATED_FINDING = Finding(
+    code="emulated_prompts",
+    severity="warning",
+    message="The prompts are emulated: sentences of several texts cut to one length. Their speed is that of a load "
+    "test, and their acceptance is that of no real traffic.",
+)
 
 CountTokens = Callable[[str], int]
 
@@ -26,19 +33,25 @@ def load_rows(benchmark: Benchmark, count_tokens: CountTokens | None = None) -> 
         count_tokens: the server's tokenizer, for `emulated` prompts.
 
     Raises:
-        UsageError: there is no such benchmark or category, or the file cannot be used.
+        UsageError: there is no such benchmark or category, it is not prepared, or the file cannot be used.
     """
-    if benchmark.prompts is not None:
-        rows = read_prompt_rows(Path(benchmark.prompts))
-    elif benchmark.name == EMULATED:
-        return emulated_rows(benchmark, count_tokens or _words)
-    elif benchmark.name == "mini":
-        from nemo_skills_specdec.benchmarks.mini import load_mini
+    return load_prompts(benchmark, count_tokens)[0]
 
-        rows = load_mini()
-    else:
-        raise UsageError(f"no prompt set {benchmark.name!r}; use mini, emulated, or prompts: FILE")
-    return select(rows, benchmark)
+
+def load_prompts(
+    benchmark: Benchmark, count_tokens: CountTokens | None = None
+) -> tuple[list[PromptRow], list[Finding]]:
+    """As `load_rows`, with what is to be said about the prompts."""
+    if benchmark.prompts is not None:
+        return select(read_prompt_rows(Path(benchmark.prompts)), benchmark), []
+    if benchmark.name == EMULATED:
+        return emulated_rows(benchmark, count_tokens or _words), [_EMULATED_FINDING]
+    loaded = load_benchmark(
+        benchmark.name,
+        config=benchmark.config,
+        data_dir=Path(benchmark.data_dir) if benchmark.data_dir is not None else None,
+    )
+    return select(loaded.rows, benchmark), loaded.findings
 
 
 def select(rows: Sequence[PromptRow], benchmark: Benchmark) -> list[PromptRow]:
