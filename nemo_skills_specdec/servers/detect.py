@@ -13,11 +13,11 @@ import msgspec
 
 from nemo_skills_specdec.errors import DataError, ServerError, UsageError
 from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.servers import sglang, spec_counters
+from nemo_skills_specdec.servers import sglang_findings, spec_counters
 from nemo_skills_specdec.servers.base import EngineName, Samples, ServerInfo, Snapshot
 from nemo_skills_specdec.servers.engines import ENGINES, recognise_engine
 from nemo_skills_specdec.servers.fetch import Answer, base_url, fetch, key_refused, public_url, take_snapshot
-from nemo_skills_specdec.servers.offers import offers_of
+from nemo_skills_specdec.servers.offers import PER_REQUEST_SETTING, offers_of
 from nemo_skills_specdec.servers.prometheus import parse_metrics
 from nemo_skills_specdec.servers.versions import at_least
 
@@ -160,7 +160,8 @@ def _fill_vllm(info: ServerInfo, asked: _Asked) -> None:
     has_spec = any(spec_counters.has_spec_series(samples, "vllm:") for samples in asked.samples)
     info.speculation = "on" if has_spec else "off" if has_vllm else "unknown"
     info.draft_length = spec_counters.num_positions(asked.samples, "vllm:")
-    if "cpu" in (info.version or "").lower():
+    _vllm_settings(info, asked)
+    if "cpu" in (info.version or "").lower() or info.settings.get("device") == "cpu":
         info.findings.append(
             Finding(
                 code="vllm_cpu_build",
@@ -170,17 +171,21 @@ def _fill_vllm(info: ServerInfo, asked: _Asked) -> None:
                 "use temperature 0",
             )
         )
-    _vllm_settings(info, asked)
 
 
 def _vllm_settings(info: ServerInfo, asked: _Asked) -> None:
-    """The speculative configuration, which vLLM tells only in development mode (VLLM_SERVER_DEV_MODE=1)."""
+    """The configuration, which vLLM tells only in development mode (VLLM_SERVER_DEV_MODE=1)."""
     body = asked.get("/server_info?config_format=json")
     config = body.get("vllm_config") if isinstance(body, dict) else None
-    speculative = config.get("speculative_config") if isinstance(config, dict) else None
-    if not isinstance(speculative, dict):
+    speculative = _part(config, "speculative_config")
+    told = {
+        **{key: speculative.get(key) for key in VLLM_SPECULATIVE_SETTINGS},
+        "device": _part(config, "device_config").get("device"),
+        PER_REQUEST_SETTING: _part(config, "observability_config").get(PER_REQUEST_SETTING),
+    }
+    info.settings = {key: value for key, value in told.items() if value is not None}
+    if not speculative:
         return
-    info.settings = {key: speculative[key] for key in VLLM_SPECULATIVE_SETTINGS if speculative.get(key) is not None}
     info.speculation = "on"
     info.method = _text(info.settings.get("method"))
     info.draft_length = info.draft_length or _number(info.settings.get("num_speculative_tokens"))
@@ -231,37 +236,13 @@ def _sglang_findings(info: ServerInfo) -> list[Finding]:
     if info.speculation != "on":
         return []
     if (info.topk or 1) > 1:
-        findings.append(sglang.tree_drafts(info.topk, info.tree_nodes))
+        findings.append(sglang_findings.tree_drafts(info.topk, info.tree_nodes))
     if info.settings.get("speculative_adaptive"):
-        findings.append(
-            Finding(
-                code="adaptive_drafts",
-                severity="warning",
-                message="SGLang adapts the draft length (speculative_adaptive), but counts draft tokens by the "
-                "configured "
-                "one: there is no acceptance rate, only the acceptance length",
-            )
-        )
+        findings.append(sglang_findings.adaptive_drafts())
     if info.method == "NGRAM":
-        findings.append(
-            Finding(
-                code="sglang_ngram",
-                severity="info",
-                message=f"SGLang's NGRAM verifies {info.tree_nodes} nodes in every step, even without a match, "
-                "where vLLM "
-                "drafts nothing: compare n-gram runs of the two by tokens per step",
-            )
-        )
+        findings.append(sglang_findings.ngram(info.tree_nodes))
         if at_least(info.version, (0, 5, 12)) is False:
-            findings.append(
-                Finding(
-                    code="ngram_off_by_one",
-                    severity="warning",
-                    message=f"SGLang {info.version} counts accepted NGRAM drafts off by one in its per-request "
-                    "statistics; "
-                    "use 0.5.12 or later",
-                )
-            )
+            findings.append(sglang_findings.ngram_off_by_one(info.version))
     return findings
 
 
@@ -306,6 +287,11 @@ def _no_server(listing: Answer) -> str:
         f"{listing.url} lists no model (HTTP status {listing.status}): this is no inference server with an "
         "OpenAI-compatible API; is the URL right? For a router, give --server-type"
     )
+
+
+def _part(config: Any, name: str) -> dict[str, Any]:
+    part = config.get(name) if isinstance(config, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _text(value: Any) -> str | None:

@@ -10,6 +10,9 @@ from nemo_skills_specdec.servers.base import Samples, ServerInfo, SourceOffer
 from nemo_skills_specdec.servers.versions import at_least
 
 ALL_RATES = "AL, AR, per position"
+PER_REQUEST_SETTING = "per_request_spec_decode_metrics"
+"""vLLM's name for whether responses carry statistics, told in development mode only."""
+
 PER_REQUEST = "AL, AR, per position, per request"
 
 
@@ -37,6 +40,11 @@ def _vllm(info: ServerInfo, samples: Sequence[Samples], metrics_error: str | Non
         return [_offer("response", False, PER_REQUEST, cure), _offer("counters", False, ALL_RATES, cure)]
     if at_least(info.version, (0, 29)) is False:
         response = _offer("response", False, PER_REQUEST, f"upgrade to vLLM 0.29 or later and start it with {flag}")
+    elif PER_REQUEST_SETTING in info.settings:
+        on = info.settings[PER_REQUEST_SETTING] != "none"
+        response = _offer(
+            "response", on, PER_REQUEST, f"in use: server flag {flag}" if on else f"start vLLM with {flag}"
+        )
     else:
         response = _offer(
             "response", None, PER_REQUEST, f"server flag {flag}; only a request can tell whether it is set"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from nemo_skills_specdec.errors import IdentityError
-from nemo_skills_specdec.records import Finding
+from nemo_skills_specdec.records import Finding, Numbers
 from nemo_skills_specdec.servers.base import Samples
 from nemo_skills_specdec.servers.prometheus import gauge_values
 
 
-def identity_broken(error: IdentityError, numbers: dict[str, Any]) -> Finding:
+def identity_broken(error: IdentityError, numbers: Numbers) -> Finding:
     """The finding for a server's numbers that contradict each other; its numbers are the raw ones."""
     return Finding(
         code="identity_broken",

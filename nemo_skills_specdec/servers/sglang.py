@@ -19,8 +19,8 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
 from nemo_skills_specdec.errors import IdentityError
-from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.servers import remarks
+from nemo_skills_specdec.records import Finding, Numbers
+from nemo_skills_specdec.servers import remarks, sglang_findings
 from nemo_skills_specdec.servers.base import CounterReading, Labels, Samples, ServerInfo, Traffic
 from nemo_skills_specdec.servers.prometheus import Difference, differences, gauge_total, gauge_values, has_prefix
 from nemo_skills_specdec.servers.sglang_stats import request_counts, request_extras
@@ -144,14 +144,14 @@ def _is_off(window: _Window, after: Sequence[Samples], info: ServerInfo | None) 
 def _from_counters(reading: CounterReading, window: _Window, info: ServerInfo | None) -> CounterReading:
     drafts = window.verify or 0
     low_tokens = window.generated - window.requests - window.retracted
-    numbers = {
+    numbers: Numbers = {
         "verify_calls": drafts,
         "generation_tokens": window.generated,
         "requests": window.requests,
         "realtime_decode_tokens": window.decoded,
     }
     if window.decoded is None:
-        return _with(reading, _no_upper_bound(low_tokens / drafts, numbers))
+        return _with(reading, sglang_findings.no_upper_bound(low_tokens / drafts, numbers))
     if window.decoded < max(low_tokens, drafts):
         broken = IdentityError(
             f"{window.decoded} tokens were decoded, but the requests that ended hold {max(low_tokens, drafts)}"
@@ -171,7 +171,8 @@ def _from_counters(reading: CounterReading, window: _Window, info: ServerInfo | 
             acceptance_rate=(rates[0] + rates[1]) / 2 if rates else None,
             acceptance_rate_bounds=Interval(*rates) if rates else None,
         ),
-        *_bounds_findings(low, high, window, excess),
+        sglang_findings.only_bounds(low, high, excess=excess, requests=window.requests, busy=window.busy),
+        *sglang_findings.aborted_or_retracted(window.aborted, window.retracted),
     )
 
 
@@ -191,7 +192,7 @@ def _is_exact(window: _Window, excess: int, info: ServerInfo | None) -> bool:
 
 
 def _exact(
-    reading: CounterReading, window: _Window, excess: int, numbers: dict[str, int | None], info: ServerInfo | None
+    reading: CounterReading, window: _Window, excess: int, numbers: Numbers, info: ServerInfo | None
 ) -> CounterReading:
     drafts, decoded = window.verify or 0, window.decoded or 0
     width = window.nodes - 1 if window.nodes and window.fixed_width else None
@@ -202,7 +203,7 @@ def _exact(
             num_accepted_tokens=decoded - drafts,
         )
     except IdentityError as error:
-        return _with(reading, remarks.identity_broken(error, dict(numbers)))
+        return _with(reading, remarks.identity_broken(error, numbers))
     told = info is not None and info.settings.get("disable_overlap_schedule") is not None
     return _with(
         msgspec.structs.replace(
@@ -212,8 +213,8 @@ def _exact(
             acceptance_length=counts.acceptance_length,
             acceptance_rate=counts.acceptance_rate,
         ),
-        *([] if told else [_inferred(excess, window.requests)]),
-        _no_positions(),
+        *([] if told else [sglang_findings.synchronous_inferred(excess, window.requests)]),
+        sglang_findings.no_positions(),
     )
 
 
@@ -227,15 +228,7 @@ def _gauge_estimate(
 ) -> CounterReading:
     length = _gauge_mean(after, _GAUGE_LENGTH, deltas)
     if not length:
-        return _with(
-            reading,
-            Finding(
-                code="no_acceptance_metrics",
-                severity="invalid",
-                message="SGLang speculates, but its metrics hold neither counters nor a gauge of acceptance for this "
-                "window; use SGLang 0.5.13 or later, or ask for the statistics in each response",
-            ),
-        )
+        return _with(reading, sglang_findings.no_acceptance_metrics())
     was = _gauge_mean(before, _GAUGE_LENGTH, deltas)
     rate = _gauge_mean(after, _GAUGE_RATE, deltas)
     acceptance_rate = (
@@ -253,19 +246,7 @@ def _gauge_estimate(
     estimate = msgspec.structs.replace(
         reading, source="gauge_estimate", acceptance_length=length, acceptance_rate=acceptance_rate
     )
-    return _with(
-        estimate,
-        Finding(
-            code="gauge_estimate",
-            severity="warning",
-            message=f"acceptance length {length:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last "
-            "log "
-            "interval (40 decode iterations by default), not of the window, and may be off by 50 %. Use SGLang "
-            "0.5.13 or "
-            "later for counters, or ask for the statistics in each response",
-            numbers={"gauge_before": was, "gauge_after": length},
-        ),
-    )
+    return _with(estimate, sglang_findings.gauge_estimate(was, length))
 
 
 def _gauge_mean(readings: Sequence[Samples], name: str, deltas: Mapping[str, Difference]) -> float | None:
@@ -333,81 +314,7 @@ def _tree_drafts(after: Sequence[Samples], window: _Window, info: ServerInfo | N
     steps = max((value for _, value in gauge_values(after, _GAUGE_STEPS)), default=0)
     told = info is not None and info.topk is not None
     is_tree = (info.topk or 1) > 1 if told and info else bool(steps and window.nodes and window.nodes > steps + 1)
-    return [tree_drafts(info.topk if info else None, window.nodes)] if is_tree else []
-
-
-def tree_drafts(topk: int | None, nodes: int | None) -> Finding:
-    """The finding for drafts that are trees: their acceptance rate is not that of chains."""
-    return Finding(
-        code="tree_drafts",
-        severity="warning",
-        message=f"drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over "
-        "tree nodes, "
-        "most of which no path can reach; do not compare it with that of chains. The acceptance length stays "
-        "comparable",
-        numbers={"topk": topk, "nodes": nodes},
-    )
-
-
-def _bounds_findings(low: float, high: float, window: _Window, excess: int) -> list[Finding]:
-    findings = [
-        Finding(
-            code="bounds",
-            severity="warning" if window.busy else "info",
-            message=f"SGLang's counters only bracket the acceptance length: [{low:.4f}, {high:.4f}], "
-            f"{high - low:.4f} wide; the midpoint is shown. "
-            + ("Requests were in flight at an end of the window, so the bounds may be off. " if window.busy else "")
-            + "Ask for the statistics in each response for exact numbers",
-            numbers={
-                "low": low,
-                "high": high,
-                "width": high - low,
-                "excess_tokens": excess,
-                "requests": window.requests,
-            },
-        )
-    ]
-    if window.aborted or window.retracted:
-        findings.append(
-            Finding(
-                code="aborted_or_retracted",
-                severity="info",
-                message=f"{window.aborted} requests were aborted and {window.retracted} retracted in the window, which "
-                "SGLang's counters do not count alike: the numbers are bounds",
-                numbers={"aborted": window.aborted, "retracted": window.retracted},
-            )
-        )
-    return findings
-
-
-def _inferred(excess: int, requests: int) -> Finding:
-    return Finding(
-        code="synchronous_scheduling_inferred",
-        severity="info",
-        message=f"only {excess} decoded tokens exceed those of the {requests} requests; an overlapped scheduler "
-        "would add at "
-        "least one per request, so scheduling was synchronous and the counters are exact",
-        numbers={"excess_tokens": excess, "requests": requests},
-    )
-
-
-def _no_positions() -> Finding:
-    return Finding(
-        code="no_positions",
-        severity="info",
-        message="SGLang's metrics have no counts per draft position; ask for the statistics in each response for these",
-    )
-
-
-def _no_upper_bound(low: float, numbers: dict[str, int | None]) -> Finding:
-    return Finding(
-        code="no_upper_bound",
-        severity="invalid",
-        message=f"the acceptance length is at least {low:.4f}, but sglang:realtime_tokens_total, which would bound "
-        "it from "
-        "above, is missing; ask for the statistics in each response",
-        numbers=dict(numbers),
-    )
+    return [sglang_findings.tree_drafts(info.topk if info else None, window.nodes)] if is_tree else []
 
 
 def _with(reading: CounterReading, *findings: Finding) -> CounterReading:

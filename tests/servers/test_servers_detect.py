@@ -85,11 +85,25 @@ def test_a_vllm_in_development_mode_tells_its_method_and_synthetic_acceptance() 
         "synthetic_acceptance_rates": [0.8, 0.6, 0.4],
         "draft_model_config": {"hf_token": SECRET},
     }
-    body = {"vllm_config": {"speculative_config": config}, "system_env": {"HF_TOKEN": SECRET}}
+    whole = {"speculative_config": config, "observability_config": {"per_request_spec_decode_metrics": "summary"}}
+    body = {"vllm_config": {**whole, "device_config": {"device": "cuda"}}, "system_env": {"HF_TOKEN": SECRET}}
     info = found({**vllm_routes("vllm/ngram"), "/server_info?config_format=json": body})
     assert (info.method, info.settings["synthetic_acceptance_rates"]) == ("eagle3", [0.8, 0.6, 0.4])
     assert [finding.code for finding in info.findings] == ["synthetic_acceptance"]
+    assert offer(info, "response").available is True
     assert SECRET not in msgspec.json.encode(info).decode()
+
+
+def test_a_vllm_in_development_mode_tells_that_it_sends_no_statistics() -> None:
+    body = {"vllm_config": {"observability_config": {"per_request_spec_decode_metrics": "none"}}}
+    info = found({**vllm_routes("vllm/ngram"), "/server_info?config_format=json": body})
+    assert (info.speculation, offer(info, "response").available) == ("on", False)
+
+
+def test_a_vllm_in_development_mode_tells_that_it_runs_on_a_cpu() -> None:
+    body = {"vllm_config": {"device_config": {"device": "cpu"}}}
+    info = found({**vllm_routes("vllm/ngram"), "/server_info?config_format=json": body})
+    assert [finding.code for finding in info.findings] == ["vllm_cpu_build"]
 
 
 def test_a_cpu_build_of_vllm_is_remarked() -> None:

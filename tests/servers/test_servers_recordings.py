@@ -398,3 +398,41 @@ def test_llamacpp_without_speculation_drafts_nothing() -> None:
 def test_llamacpp_timings_of_several_samples_are_not_used() -> None:
     on = ServerInfo(engine="llamacpp", base_url="", speculation="on")
     assert llamacpp.request_counts(json_of("llamacpp/ngram-k3/n2.json"), on) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "expected", "positions", "bounds"),
+    [
+        ("ngram-k4", (132, 396, 253), (103, 82, 68), (378 / 132, 385 / 132)),
+        ("tree-k8", (97, 679, 292), (72, 61, 50, 34, 32, 24, 19), (378 / 97, 389 / 97)),
+    ],
+)
+def test_a_synchronous_sglang_is_exact_by_its_word_and_bracketed_without_it(
+    case: str, expected: tuple[int, int, int], positions: tuple[int, ...], bounds: tuple[float, float]
+) -> None:
+    folder = f"sglang-cpu/{case}"
+    told = json_of(f"{folder}/server_info_some.json")
+    info = ServerInfo(
+        engine="sglang",
+        base_url="",
+        speculation="on",
+        tree_nodes=told["speculative_num_draft_tokens"],
+        topk=told["speculative_eagle_topk"],
+        settings={"disable_overlap_schedule": told["disable_overlap_schedule"]},
+    )
+    exact = window(f"{folder}/metrics_before.txt", f"{folder}/metrics_after.txt", info)
+    without = window(f"{folder}/metrics_before.txt", f"{folder}/metrics_after.txt")
+    responses = [sglang.request_counts(json_of(f"{folder}/response_{i}.json"), info) for i in range(6)]
+    assert (exact.source, exact.counts) == ("counters", counts(*expected, None))
+    assert total(item for item in responses if item is not None) == counts(*expected, positions)
+    assert without.acceptance_length_bounds is not None
+    assert (without.acceptance_length_bounds.low, without.acceptance_length_bounds.high) == bounds
+
+
+def test_the_request_metric_file_of_a_tree_agrees_with_its_responses() -> None:
+    records, broken = parse_lines(text_of("sglang-cpu/tree-k8/request-metrics.log").encode())
+    info = ServerInfo(engine="sglang", base_url="", speculation="on", tree_nodes=8, topk=4)
+    by_id = {record["id"]: sample_counts(record, info) for record in records}
+    answers = [json_of(f"sglang-cpu/tree-k8/response_{i}.json") for i in range(6)]
+    assert broken == 0
+    assert [by_id[answer["id"]] for answer in answers] == [sglang.request_counts(answer, info) for answer in answers]

@@ -1,0 +1,127 @@
+"""The findings of SGLang's readers."""
+
+from __future__ import annotations
+
+from nemo_skills_specdec.records import Finding, Numbers
+
+
+def tree_drafts(topk: int | None, nodes: int | None) -> Finding:
+    """Drafts are trees: their acceptance rate is not that of chains."""
+    return Finding(
+        code="tree_drafts",
+        severity="warning",
+        message=f"drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over tree "
+        "nodes, most of which no path can reach; do not compare it with that of chains. The acceptance length stays "
+        "comparable",
+        numbers={"topk": topk, "nodes": nodes},
+    )
+
+
+def only_bounds(low: float, high: float, *, excess: int, requests: int, busy: bool) -> Finding:
+    """The counters bracket the acceptance length; `busy`: requests were in flight at an end of the window."""
+    in_flight = "Requests were in flight at an end of the window, so the bounds may be off. " if busy else ""
+    return Finding(
+        code="bounds",
+        severity="warning" if busy else "info",
+        message=f"SGLang's counters only bracket the acceptance length: [{low:.4f}, {high:.4f}], {high - low:.4f} "
+        f"wide; the midpoint is shown. {in_flight}Ask for the statistics in each response for exact numbers",
+        numbers={"low": low, "high": high, "width": high - low, "excess_tokens": excess, "requests": requests},
+    )
+
+
+def aborted_or_retracted(aborted: int, retracted: int) -> list[Finding]:
+    """Requests that ended in another way, which the counters do not count alike; none if there were none."""
+    if not aborted and not retracted:
+        return []
+    return [
+        Finding(
+            code="aborted_or_retracted",
+            severity="info",
+            message=f"{aborted} requests were aborted and {retracted} retracted in the window, which SGLang's counters "
+            "do not count alike: the numbers are bounds",
+            numbers={"aborted": aborted, "retracted": retracted},
+        )
+    ]
+
+
+def synchronous_inferred(excess: int, requests: int) -> Finding:
+    """The counters were found to be exact without the server's word on its scheduling."""
+    return Finding(
+        code="synchronous_scheduling_inferred",
+        severity="info",
+        message=f"only {excess} decoded tokens exceed those of the {requests} requests; an overlapped scheduler would "
+        "add at least one per request, so scheduling was synchronous and the counters are exact",
+        numbers={"excess_tokens": excess, "requests": requests},
+    )
+
+
+def no_positions() -> Finding:
+    """The metrics have no counts per draft position."""
+    return Finding(
+        code="no_positions",
+        severity="info",
+        message="SGLang's metrics have no counts per draft position; ask for the statistics in each response for these",
+    )
+
+
+def no_upper_bound(low: float, numbers: Numbers) -> Finding:
+    """The acceptance length is bounded from below alone."""
+    return Finding(
+        code="no_upper_bound",
+        severity="invalid",
+        message=f"the acceptance length is at least {low:.4f}, but sglang:realtime_tokens_total, which would bound it "
+        "from above, is missing; ask for the statistics in each response",
+        numbers=numbers,
+    )
+
+
+def no_acceptance_metrics() -> Finding:
+    """A server that speculates has no number for this window."""
+    return Finding(
+        code="no_acceptance_metrics",
+        severity="invalid",
+        message="SGLang speculates, but its metrics hold neither counters nor a gauge of acceptance for this window; "
+        "use SGLang 0.5.13 or later, or ask for the statistics in each response",
+    )
+
+
+def gauge_estimate(before: float | None, after: float) -> Finding:
+    """The acceptance length is only a gauge's."""
+    return Finding(
+        code="gauge_estimate",
+        severity="warning",
+        message=f"acceptance length {after:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last log "
+        "interval (40 decode iterations by default), not of the window, and may be off by 50 %. Use SGLang 0.5.13 or "
+        "later for counters, or ask for the statistics in each response",
+        numbers={"gauge_before": before, "gauge_after": after},
+    )
+
+
+def adaptive_drafts() -> Finding:
+    """The server adapts its draft length, but counts draft tokens by the configured one."""
+    return Finding(
+        code="adaptive_drafts",
+        severity="warning",
+        message="SGLang adapts the draft length (speculative_adaptive), but counts draft tokens by the configured one: "
+        "there is no acceptance rate, only the acceptance length",
+    )
+
+
+def ngram(nodes: int | None) -> Finding:
+    """SGLang's n-gram drafter differs in kind from vLLM's."""
+    return Finding(
+        code="sglang_ngram",
+        severity="info",
+        message=f"SGLang's NGRAM verifies {nodes} nodes in every step, even without a match, where vLLM drafts "
+        "nothing: compare n-gram runs of the two by tokens per step",
+    )
+
+
+def ngram_off_by_one(version: str | None) -> Finding:
+    """Old releases count accepted n-gram drafts wrong."""
+    return Finding(
+        code="ngram_off_by_one",
+        severity="warning",
+        message=f"SGLang {version} counts accepted NGRAM drafts off by one in its per-request statistics; use 0.5.12 "
+        "or later",
+    )
