@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.hub.http import Fetcher, HttpError, RemoteFile
+
+_ABANDONED_AFTER = 3600.0
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -150,6 +153,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -161,6 +165,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder or make room") from error
         raise
+
+
+def _remove_left_over(path: Path) -> None:
+    """Removes what runs that were killed left half written, unless it is so new that another may be at it."""
+    for old in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > _ABANDONED_AFTER:
+                old.unlink()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

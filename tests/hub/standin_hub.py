@@ -123,6 +123,7 @@ class StandIn:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
             entry: Logged
 
             def log_message(self, *args: object) -> None:

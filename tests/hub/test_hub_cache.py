@@ -86,3 +86,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"")
     with pytest.raises(UsageError, match=r"cannot write .*choose another folder"):
         write_atomically(tmp_path / "f" / "g", b"x")
+
+
+def test_what_a_killed_run_left_half_written_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    import os
+
+    old, new = tmp_path / ".f.1.tmp", tmp_path / ".f.2.tmp"
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    write_atomically(tmp_path / "f", b"data")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".f.2.tmp", "f"]

@@ -395,12 +395,13 @@ class Invented:
         self.hub.repos["ZenMoore/RoleBench"] = Repo(sha="a57ed54f9613921e4a5f1b63601a558cd5acf971")
 
     def _coser(self) -> None:
+        names = ("Mia", "Finn", "Ole")
         scenes = [
             {
                 "book": "The {Book}",
                 "scenario": "A storm.",
                 "major_characters": ["Finn", "Mia", "Ole"],
-                "key_characters": [{"name": n, "motivation": f"{n} wants {k}"} for n in ("Mia", "Finn", "Ole") for k in "12"],
+                "key_characters": [{"name": n, "motivation": f"{n} wants {k}"} for n in names for k in "12"],
                 "character_profiles": {"Ole": "old", "Zed": None, "Finn": "young", "Mia": "tall", "Ann": "quiet"},
             },
             {

@@ -43,7 +43,7 @@ def row(source: str = "x", src_id: str = "a_1", turns: int = 1, template: str | 
 @pytest.mark.parametrize(
     ("count", "expected"),
     # At 9 the joint costs a token, as upstream's arithmetic has it: padding is counted before it is joined.
-    [(3, "a b"), (1, "a"), (2, "a "), (5, "a bthat is"), (9, "a bthat is all "), (10, "a bthat is all that")],
+    [(3, "a b"), (1, "a"), (2, "a "), (5, "a bthat is"), (9, "a bthat is all "), (10, "a bthat is all that ")],
 )
 def test_a_text_is_cut_or_filled_to_a_number_of_tokens(count: int, expected: str) -> None:
     assert fitted(WordEncoder(), "a b", count, "that is all ") == expected
