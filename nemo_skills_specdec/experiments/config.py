@@ -163,7 +163,7 @@ def resolve(config: RunConfig) -> RunConfig:
                 f"{model.label} names no {method.name} drafter for {server.engine}; give method.draft_model"
             )
         method = msgspec.structs.replace(method, draft_model=drafter)
-    if method.name != "none":
+    if method.name not in ("none", "as_served"):
         method = msgspec.structs.replace(method, draft_length=method.length)
     own_drafter = server.engine in ("embedded", "llamacpp", "running")
     if not own_drafter:

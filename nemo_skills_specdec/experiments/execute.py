@@ -100,6 +100,7 @@ def execute(
     """
     reporter = reporter or Reporter()
     info = detect(started.base_url, started.metrics_urls, started.headers)
+    _check_speculation(config, info)
     model = config.server.served_model_name or (info.models[0] if info.models else config.model.path)
     rows, remarks = prompts_of(config, started, model)
     plan = Plan(
@@ -117,6 +118,18 @@ def execute(
     run.evaluation.overall.acceptance.findings += [*remarks, *findings]
     write(directory, config, started, info, rows, plan, run)
     return run
+
+
+def _check_speculation(config: RunConfig, info: ServerInfo) -> None:
+    """Refuses a server that does something else than the config says: a baseline that speculates is none."""
+    name = config.method.name
+    if name == "none" and info.speculation == "on":
+        raise UsageError(
+            f"the run is to be without speculation, but {info.base_url} speculates; say method as_served, or give "
+            "another server"
+        )
+    if name not in ("none", "as_served") and info.speculation == "off":
+        raise UsageError(f"the run is to use {name}, but {info.base_url} does not speculate; see its log")
 
 
 def _by_category(config: RunConfig, info: ServerInfo) -> bool | None:

@@ -16,7 +16,8 @@ from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.servers.versions import at_least
 
-MethodName = Literal["none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix", "dflash"]
+MethodName = Literal["none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix", "dflash", "as_served"]
+"""`as_served` is whatever a running server does: it was set up elsewhere."""
 
 DEFAULT_DRAFT_LENGTH: dict[str, int] = {
     "none": 0,
@@ -27,6 +28,7 @@ DEFAULT_DRAFT_LENGTH: dict[str, int] = {
     "mtp": 1,
     "suffix": 24,
     "dflash": 15,
+    "as_served": 0,
 }
 """Where a method says nothing. 24 is the depth of vLLM's suffix trees; DFlash drafters are trained for blocks of 16."""
 
@@ -69,8 +71,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def label(self) -> str:
         """A short name for tables and folders, such as `eagle3-k3` or `eagle-k5-top4-n16`."""
-        if self.name == "none":
-            return "none"
+        if self.name in ("none", "as_served"):
+            return self.name
         tree = f"-top{self.topk}-n{self.num_draft_tokens}" if self.topk > 1 else ""
         return f"{self.name}-k{self.length}{tree}"
 
@@ -96,10 +98,10 @@ def check_method(method: Method) -> None:
     Raises:
         UsageError: names the key and what it may be.
     """
-    if method.name == "none":
+    if method.name in ("none", "as_served"):
         given = [key for key in ("draft_length", "draft_model", "num_draft_tokens") if getattr(method, key) is not None]
         if given:
-            raise UsageError(f"method none drafts nothing, so {' and '.join(given)} cannot be given; drop it")
+            raise UsageError(f"method {method.name} says nothing about drafts, so drop {' and '.join(given)}")
         return
     if method.length < 1:
         raise UsageError(f"draft_length is {method.length}; it must be at least 1, or use method none")
@@ -134,6 +136,7 @@ def to_vllm(method: Method, version: str | None = None) -> Translation:
         MethodRefused: vLLM, or this version, does not have it.
     """
     check_method(method)
+    _check_known(method)
     if method.name == "none":
         return Translation()
     if method.topk > 1:
@@ -171,6 +174,7 @@ def to_sglang(method: Method, version: str | None = None) -> Translation:
         MethodRefused: SGLang, or this version, does not have it.
     """
     check_method(method)
+    _check_known(method)
     if method.name == "none":
         return Translation()
     algorithm, since = _SGLANG.get(method.name, (None, (0,)))
@@ -217,6 +221,7 @@ def to_llamacpp(method: Method) -> Literal["ngram", "none"]:
         MethodRefused: it has no such method.
     """
     check_method(method)
+    _check_known(method)
     if method.name not in ("ngram", "none") or method.topk > 1:
         raise MethodRefused(f"our llama.cpp server has no {method.label}; use ngram or none")
     return "ngram" if method.name == "ngram" else "none"
@@ -254,6 +259,11 @@ _SGLANG: dict[str, tuple[str, tuple[int, ...]]] = {
     "mtp": ("NEXTN", (0, 4, 6)),
     "dflash": ("DFLASH", (0, 5, 11)),
 }
+
+
+def _check_known(method: Method) -> None:
+    if method.name == "as_served":
+        raise MethodRefused("method as_served is for a running server; name the method of a server started here")
 
 
 def _older(version: str | None, wanted: tuple[int, ...]) -> bool:

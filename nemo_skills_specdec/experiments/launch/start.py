@@ -16,6 +16,7 @@ from nemo_skills_specdec.experiments.launch.environment import engine_version, f
 from nemo_skills_specdec.experiments.launch.hints import hint
 from nemo_skills_specdec.experiments.launch.options import ServerOptions, check_server
 from nemo_skills_specdec.experiments.methods import Method, to_embedded, to_llamacpp
+from nemo_skills_specdec.experiments.small_models import model_path
 from nemo_skills_specdec.processes import running_server
 from nemo_skills_specdec.servers.fetch import bearer, fetch
 
@@ -93,7 +94,7 @@ def command_of(model: str, method: Method, server: ServerOptions) -> Command:
     Raises:
         UsageError: the options contradict each other, or the engine lacks the method.
     """
-    return engine_command(model, method, server, port=server.port or 8000)
+    return engine_command(model_path(model), _with_path(method), server, port=server.port or 8000)
 
 
 @contextlib.contextmanager
@@ -110,8 +111,8 @@ def _engine(
     port = _port(server.port)
     base_url = f"http://{HOST}:{port}"
     command = engine_command(
-        model,
-        method,
+        model_path(model),
+        _with_path(method),
         msgspec.structs.replace(server, python=python),
         port=port,
         version=version,
@@ -183,6 +184,12 @@ def answers(started: Started) -> bool:
 
 def _is_ready(base_url: str) -> bool:
     return fetch(f"{base_url}/health", timeout=5.0).status == 200
+
+
+def _with_path(method: Method) -> Method:
+    if method.draft_model is None:
+        return method
+    return msgspec.structs.replace(method, draft_model=model_path(method.draft_model))
 
 
 def _port(wanted: int | None) -> int:
