@@ -63,7 +63,8 @@ class RequestFiles:
         self._directory = directory
         self._info = info
         self._offsets = {path: path.stat().st_size for path in directory.glob(PATTERN)}
-        self._records: dict[str, list[Mapping[str, Any]]] = {}
+        self._records: dict[str, Mapping[str, Any]] = {}
+        self._groups: dict[tuple[str, Any], list[Mapping[str, Any]]] = {}
         self._broken = 0
 
     def wait_for(self, ids: Iterable[str], *, timeout_seconds: float = 10.0, samples: int = 1) -> FileCounts:
@@ -96,20 +97,18 @@ class RequestFiles:
             records, broken = parse_lines(whole)
             self._broken += broken
             for record in records:
-                self._records.setdefault(_group(record["id"]), []).append(record)
+                self._records[record["id"]] = record
+                self._groups.setdefault(_group(record), []).append(record)
 
     def _records_of(self, response_id: str) -> list[Mapping[str, Any]]:
-        group = self._records.get(_group(response_id), [])
-        # Without a sample's suffix an id stands for itself alone.
-        return [
-            record
-            for record in group
-            if (record["id"] == response_id or _SAMPLE_ID.fullmatch(response_id))
-            and record.get("completion_tokens") != 0
-        ]
+        own = self._records.get(response_id)
+        if own is None:
+            return []
+        # The warm-up of a shared prefix (n > 1) has a record too, without tokens.
+        return [record for record in self._groups[_group(own)] if record.get("completion_tokens") != 0]
 
     def _result(self, wanted: list[str], missing: list[str]) -> FileCounts:
-        speculates = any("spec_verify_ct" in record for group in self._records.values() for record in group)
+        speculates = any("spec_verify_ct" in record for record in self._records.values())
         counts: dict[str, AcceptanceCounts] = {}
         contradictions: list[str] = []
         for response_id in wanted:
@@ -157,10 +156,25 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
     return records, broken
 
 
-def _group(identity: str) -> str:
-    """The request an id belongs to: with n > 1 every sample has the request's id and a suffix of its own."""
-    match = _SAMPLE_ID.fullmatch(identity)
-    return match[1] if match else identity
+def _group(record: Mapping[str, Any]) -> tuple[str, Any]:
+    """What the records of one request have in common, besides their ids.
+
+    With n > 1 every sample has an id of its own: older releases append a suffix to the request's, newer ones draw it
+    anew, and then only the time of the request's arrival is shared.
+    """
+    identity = str(record["id"])
+    try:
+        parameters = json.loads(record.get("request_parameters") or "{}")
+        several = (parameters.get("sampling_params") or {}).get("n", 1) > 1
+    except (ValueError, TypeError, AttributeError):
+        several = False
+    if not several:
+        return identity, None
+    suffixed = _SAMPLE_ID.fullmatch(identity)
+    if suffixed:
+        return suffixed[1], None
+    arrived = parameters.get("received_time")
+    return ("", arrived) if arrived is not None else (identity, None)
 
 
 def _findings(wanted: int, missing: int, broken: int, contradictions: list[str]) -> list[Finding]:

@@ -103,10 +103,31 @@ def test_bytes_that_are_no_text_are_a_broken_line() -> None:
 
 def test_the_samples_of_one_request_are_summed_without_their_warm_up(tmp_path: Path) -> None:
     files = RequestFiles(tmp_path)
-    warm_up = line("req", completion_tokens=0, spec_verify_ct=None, spec_num_correct_drafts=None)
-    write(tmp_path, warm_up + line(f"req_{HEX[0]}") + line(f"req_{HEX[1]}"))
+    two = json.dumps({"sampling_params": {"n": 2}})
+    warm_up = line("req", completion_tokens=0, spec_verify_ct=None, request_parameters=two)
+    samples = [line(f"req_{suffix}", request_parameters=two) for suffix in HEX]
+    write(tmp_path, warm_up + "".join(samples))
     found = files.wait_for([f"req_{HEX[0]}"], timeout_seconds=0, samples=2)
     assert found.counts == {f"req_{HEX[0]}": ONE + ONE}
+
+
+def test_samples_with_ids_of_their_own_are_found_by_the_arrival_of_their_request(tmp_path: Path) -> None:
+    files = RequestFiles(tmp_path)
+    first, other = (json.dumps({"sampling_params": {"n": 2}, "received_time": at}) for at in (1.5, 1.6))
+    warm_up = line("w", completion_tokens=0, spec_verify_ct=None, request_parameters=first)
+    write(
+        tmp_path,
+        warm_up
+        + "".join(line(i, request_parameters=p) for i, p in zip("abcd", (first, first, other, other), strict=True)),
+    )
+    found = files.wait_for(["a", "c"], timeout_seconds=0, samples=2)
+    assert found.counts == {"a": ONE + ONE, "c": ONE + ONE}
+
+
+def test_ids_of_our_own_that_end_like_samples_stand_for_themselves(tmp_path: Path) -> None:
+    files = RequestFiles(tmp_path)
+    write(tmp_path, "".join(line(f"run_{suffix}") for suffix in HEX))
+    assert files.wait_for([f"run_{HEX[0]}"], timeout_seconds=0).counts == {f"run_{HEX[0]}": ONE}
 
 
 def test_the_second_sample_is_waited_for(tmp_path: Path) -> None:
