@@ -1,0 +1,74 @@
+from rich.console import Console
+
+from nemo_skills_specdec.acceptance import counts_from_histogram
+from nemo_skills_specdec.evaluator.result import Measured, evaluation_of
+from nemo_skills_specdec.records import Finding, RequestRecord
+from nemo_skills_specdec.report.terminal import print_evaluation
+
+
+def shown(records, findings=(), reading=None):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_evaluation(
+        evaluation_of("mini", Measured(records=records, reading=reading, wall_seconds=2.0), {}, findings=findings),
+        console,
+    )
+    return console.export_text()
+
+
+def records(histogram, category="coding", number=3):
+    counts = counts_from_histogram(histogram, num_draft_tokens=sum(histogram) * (len(histogram) - 1))
+    return [
+        RequestRecord(
+            question_id=f"{category}{i}", category=category, turn=0, completion_tokens=100, prompt_tokens=5,
+            start_time=0.0, end_time=1.0, ttft_seconds=0.05, tpot_seconds=0.0095,
+            counts=counts, counts_source="response",
+        )
+        for i in range(number)
+    ]  # fmt: skip
+
+
+def line(text, start):
+    return next(row for row in text.splitlines() if row.startswith(start))
+
+
+def test_a_category_line_holds_all_its_figures():
+    text = shown(records((10, 10, 10, 70)))
+    assert line(text, "coding").split() == [
+        "coding",
+        "300",
+        "3.40",
+        "3.40-3.40",
+        "80.0",
+        ".90",
+        ".89",
+        ".88",
+        "105",
+        "50ms",
+    ]
+
+
+def test_an_undefined_conditional_rate_is_a_dash():
+    text = shown(records((10, 0, 0)))
+    assert line(text, "coding").split()[5:7] == [".00", "-"]
+
+
+def test_seven_positions_and_large_numbers_still_fit_eighty_columns():
+    text = shown(records((10_000, 5_000, 4_000, 3_000, 2_000, 1_000, 500, 250), "summarization_of_long_text"))
+    assert max(len(row) for row in text.splitlines()) <= 80
+    assert len(line(text, "per position, conditional").split("c1..")[1].split()) == 7
+
+
+def test_the_gravest_finding_comes_first():
+    findings = [
+        Finding(code="a", severity="info", message="by the way"),
+        Finding(code="b", severity="invalid", message="do not use this"),
+    ]
+    text = shown(records((1, 1)), findings)
+    assert text.index("INVALID do not use this") < text.index("info by the way")
+
+
+def test_without_a_source_no_number_is_shown():
+    bare = [RequestRecord(question_id="a", category="qa", turn=0, completion_tokens=5, end_time=1.0)]
+    text = shown(bare)
+    assert "source: nothing" in text
+    assert line(text, "pooled").split()[1:3] == ["-", "-"]
