@@ -167,8 +167,7 @@ def _fill_vllm(info: ServerInfo, asked: _Asked) -> None:
                 code="vllm_cpu_build",
                 severity="info",
                 message=f"vLLM {info.version} is a CPU build, whose sampling above temperature 0 rejects nearly all "
-                "drafts; "
-                "use temperature 0",
+                "drafts; use temperature 0",
             )
         )
 

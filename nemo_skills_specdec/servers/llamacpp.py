@@ -117,6 +117,5 @@ def _too_old() -> Finding:
         code="no_acceptance_metrics",
         severity="invalid",
         message="this llama.cpp has no llamacpp:spec_decode series: it is older than these counters; use a newer "
-        "release, "
-        "or the drafted and accepted tokens in each response",
+        "release, or the drafted and accepted tokens in each response",
     )

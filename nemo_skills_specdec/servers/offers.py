@@ -34,17 +34,17 @@ def offers_of(info: ServerInfo, samples: Sequence[Samples], metrics_error: str |
 
 
 def _vllm(info: ServerInfo, samples: Sequence[Samples], metrics_error: str | None) -> list[SourceOffer]:
-    flag = "--per-request-spec-decode-metrics detailed"
+    option = "--per-request-spec-decode-metrics"
+    flag = f"{option} detailed"
     if info.speculation == "off":
         cure = """start vLLM with --speculative-config '{"method": ...}'"""
         return [_offer("response", False, PER_REQUEST, cure), _offer("counters", False, ALL_RATES, cure)]
     if at_least(info.version, (0, 29)) is False:
         response = _offer("response", False, PER_REQUEST, f"upgrade to vLLM 0.29 or later and start it with {flag}")
     elif PER_REQUEST_SETTING in info.settings:
-        on = info.settings[PER_REQUEST_SETTING] != "none"
-        response = _offer(
-            "response", on, PER_REQUEST, f"in use: server flag {flag}" if on else f"start vLLM with {flag}"
-        )
+        told = info.settings[PER_REQUEST_SETTING]
+        how = f"start vLLM with {flag}" if told == "none" else f"in use: {option} {told}"
+        response = _offer("response", told != "none", PER_REQUEST, how)
     else:
         response = _offer(
             "response", None, PER_REQUEST, f"server flag {flag}; only a request can tell whether it is set"

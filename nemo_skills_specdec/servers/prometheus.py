@@ -176,8 +176,7 @@ def restarts(before: Sequence[Samples], after: Sequence[Samples]) -> list[Findin
                     code="process_restarted",
                     severity="invalid",
                     message=f"{name} changed from {was:.3f} to {now:.3f}: the server restarted in the window, or "
-                    "another "
-                    "process answered; measure again, and give every replica its own --metrics-url",
+                    "another process answered; measure again, and give every replica its own --metrics-url",
                     numbers={"series": name, "before": was, "after": now},
                 )
             )

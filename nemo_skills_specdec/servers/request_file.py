@@ -185,8 +185,7 @@ def _findings(wanted: int, missing: int, broken: int, contradictions: list[str])
                 code="request_records_missing",
                 severity="warning",
                 message=f"{missing} of {wanted} answers have no record in the request-metric files; is this the "
-                "folder of "
-                "this server, and on this machine?",
+                "folder of this server, and on this machine?",
                 numbers={"missing": missing, "answers": wanted},
             )
         )

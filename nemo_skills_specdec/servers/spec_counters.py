@@ -60,8 +60,7 @@ def window_counts(deltas: Mapping[str, Difference]) -> tuple[AcceptanceCounts | 
                 code="spec_counters_incomplete",
                 severity="invalid",
                 message=f"the server exposes some counters of speculative decoding but not num_{missing[0]}: "
-                "nothing can "
-                "be computed; use a release that has all of them",
+                "nothing can be computed; use a release that has all of them",
                 numbers={"missing": ", ".join(missing)},
             )
         ]
@@ -100,8 +99,7 @@ def nothing_drafted(counts: AcceptanceCounts, traffic: Traffic) -> list[Finding]
             code="nothing_drafted",
             severity="warning",
             message=f"{traffic.generation_tokens} tokens were generated and nothing was drafted: acceptance is "
-            "undefined. "
-            "An n-gram drafter found no match, or speculation is off",
+            "undefined. An n-gram drafter found no match, or speculation is off",
             numbers={"generation_tokens": traffic.generation_tokens},
         )
     ]
