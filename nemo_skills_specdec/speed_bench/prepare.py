@@ -83,14 +83,14 @@ def prepare(options: Options, fetcher: Fetcher, cache: Cache, say: Say) -> list[
     Raises:
         UsageError: something is missing; says what to do.
     """
-    if not (options.folder / ".gitignore").exists():
-        say(NOTICE)
     texts = own_texts() if options.own_texts else _texts(options, fetcher, cache)
     if texts.standing != "known":
         say(_warning_on(texts))
     encoder = _encoder(options)
     repository = _open(options, fetcher, cache)
     _check_space(options, repository, cache)
+    if not (options.folder / ".gitignore").exists():
+        say(NOTICE)
     manifests = []
     for config in options.configs:
         access = Access(fetcher, cache)
