@@ -15,6 +15,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.errors import ServerError, UsageError
@@ -26,6 +27,10 @@ from nemo_skills_specdec.evaluator.run_directory import (
     write_run,
     write_snapshots,
 )
+from nemo_skills_specdec.experiments.config import OWN_MODEL
+from nemo_skills_specdec.experiments.launch.options import ServerOptions
+from nemo_skills_specdec.experiments.launch.start import Started, start_server
+from nemo_skills_specdec.experiments.methods import Method, MethodName
 from nemo_skills_specdec.records import PromptRow
 from nemo_skills_specdec.report.terminal import print_evaluation
 from nemo_skills_specdec.servers.base import EngineName, ServerInfo
@@ -51,10 +56,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     json_output: bool
     strict: bool
     seed: int
-    launch: Literal["embedded", "llamacpp"]
+    launch: Literal["embedded", "llamacpp", "vllm", "sglang"]
     dialect: Literal["vllm", "sglang"]
-    method: Literal["draft_model", "ngram", "none"] | None
+    method: MethodName | None
     draft_length: int
+    draft_model: str | None
+    draft_tensor_parallel_size: int | None
+    engine: dict[str, Any]
 
 
 def run(job: Job) -> None:
@@ -67,11 +75,14 @@ def run(job: Job) -> None:
     errors = Console(stderr=True, highlight=False)
     directory = job.output_dir or Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{job.benchmark}"
     prepare_directory(directory)
-    with _server(job, errors) as base_url:
+    with _server(job, directory, errors) as started:
+        base_url = started.base_url
         headers = bearer(os.environ.get(job.api_key_env))
         metrics_urls = job.metrics_urls or (base_url,)
         info = detect(base_url, metrics_urls, headers, server_type=job.server_type)
-        request = msgspec.structs.replace(job.request, model=job.request.model or _first_model(info))
+        # A server started here knows its model by the name it was started with.
+        named = job.request.model if started.engine not in ("vllm", "sglang") else None
+        request = msgspec.structs.replace(job.request, model=named or _first_model(info))
         errors.print(_introduction(info, job, request))
         plan = Plan(
             base_url=base_url,
@@ -80,7 +91,7 @@ def run(job: Job) -> None:
             load=job.load,
             warmup_requests=job.warmup,
             by_category=job.by_category,
-            request_files=job.request_files,
+            request_files=job.request_files or started.request_files,
             seed=job.seed,
         )
         with live_progress(errors, prompts=len(job.rows), requests=_turns(job.rows)) as progress:
@@ -100,31 +111,53 @@ def run(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def _server(job: Job, console: Console) -> Iterator[str]:
+def _server(job: Job, directory: Path, console: Console) -> Iterator[Started]:
     """The server to measure: the one given, or one started for this run and stopped after it."""
     if job.server_url is not None:
-        yield job.server_url
+        if job.engine or job.draft_model or job.draft_tensor_parallel_size:
+            raise UsageError("options of an engine are for one that is started here; drop them, or drop --server-url")
+        yield Started(engine="running", base_url=job.server_url, metrics_urls=(job.server_url,))
         return
+    default: dict[str, MethodName] = {"embedded": "draft_model", "llamacpp": "ngram"}
+    name = job.method or default.get(job.launch, "none")
+    method = Method(
+        name=name,
+        draft_length=job.draft_length if name != "none" else None,
+        draft_model=job.draft_model,
+        draft_tensor_parallel_size=job.draft_tensor_parallel_size,
+        prompt_lookup_min=2 if job.launch in ("embedded", "llamacpp") else None,
+    )
+    options = msgspec.convert({"engine": job.launch, "dialect": job.dialect, **job.engine}, ServerOptions)
+    model = OWN_MODEL
+    if job.launch in ("vllm", "sglang"):
+        if not job.request.model:
+            raise UsageError(f"{job.launch} brings no model along; give its folder or Hub name with --model")
+        model = job.request.model
+    elif job.launch == "llamacpp" and options.max_num_seqs is None:
+        options = msgspec.structs.replace(options, max_num_seqs=min(job.load.concurrency or 8, 32))
     with contextlib.ExitStack() as stack:
-        if job.launch == "llamacpp":
-            from nemo_skills_specdec.experiments.launch.llamacpp import LlamaCppOptions, start_llamacpp
-
-            if job.method == "draft_model":
-                raise UsageError("--launch llamacpp has no draft model; use --method ngram or none")
-            console.print("starting llama.cpp with SmolLM2-135M-Instruct ...", style="dim")
-            options = LlamaCppOptions(
-                method=job.method or "ngram", draft_length=job.draft_length, slots=min(job.load.concurrency or 8, 32)
+        with show_waiting(console, _STARTING[job.launch]) as on_wait:
+            started = stack.enter_context(
+                start_server(
+                    model,
+                    method,
+                    options,
+                    log=directory / "server.log",
+                    request_files=directory / "request-metrics",
+                    on_wait=on_wait,
+                )
             )
-            yield stack.enter_context(start_llamacpp(options)).base_url
-        else:
-            from nemo_skills_specdec.embedded.launch import start
-            from nemo_skills_specdec.embedded.options import EmbeddedOptions
+        for remark in started.remarks:
+            console.print(remark, style="yellow", markup=False)
+        yield started
 
-            console.print("no --server-url: starting the embedded engine ...", style="dim")
-            embedded = EmbeddedOptions(
-                dialect=job.dialect, method=job.method or "draft_model", draft_length=job.draft_length
-            )
-            yield stack.enter_context(start(embedded)).base_url
+
+_STARTING = {
+    "embedded": "no --server-url: starting the embedded engine",
+    "llamacpp": "starting llama.cpp with SmolLM2-135M-Instruct",
+    "vllm": "starting vLLM",
+    "sglang": "starting SGLang",
+}
 
 
 def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Run) -> None:
@@ -154,7 +187,8 @@ def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Ru
 def _arguments(job: Job, plan: Plan) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if job.server_url is None:
-        own = {"launch": job.launch, "dialect": job.dialect, "method": job.method, "draft_length": job.draft_length}
+        names = ("launch", "dialect", "method", "draft_length", "draft_model", "engine")
+        own = {name: getattr(job, name) for name in names}
     arguments = msgspec.to_builtins(plan, enc_hook=str)
     # An address may carry a password.
     arguments["base_url"] = public_url(plan.base_url)

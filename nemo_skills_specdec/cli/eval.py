@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nemo_skills_specdec.cli._engine_options import (
+    DraftMethod,
+    DraftModel,
+    DraftTensorParallelSize,
+    Dtype,
+    EnforceEager,
+    EngineArgs,
+    EngineEnv,
+    EnginePython,
+    GpuMemoryUtilization,
+    MaxModelLen,
+    MaxNumSeqs,
+    Port,
+    ReadyTimeout,
+    TensorParallelSize,
+    server_fields,
+)
 from nemo_skills_specdec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +54,8 @@ class Launch(str, Enum):
 
     embedded = "embedded"
     llamacpp = "llamacpp"
+    vllm = "vllm"
+    sglang = "sglang"
 
 
 class Dialect(str, Enum):
@@ -182,17 +201,35 @@ def eval_command(
     launch: Annotated[
         Launch,
         typer.Option(
-            help="Which server to start: the embedded engine, or llama.cpp with SmolLM2-135M.", rich_help_panel=OWN
+            help="Which server to start: the embedded engine, llama.cpp with SmolLM2-135M, or vLLM or SGLang with "
+            "--model, from an environment of their own.",
+            rich_help_panel=OWN,
         ),
     ] = Launch.embedded,
     dialect: Annotated[
         Dialect, typer.Option(help="Metrics of the embedded engine.", rich_help_panel=OWN)
     ] = Dialect.vllm,
     method: Annotated[
-        Method | None,
-        typer.Option(help="Drafts. Default: draft_model (embedded), ngram (llama.cpp).", rich_help_panel=OWN),
+        DraftMethod | None,
+        typer.Option(
+            help="Drafts. Default: draft_model (embedded), none (vLLM, SGLang), ngram (llama.cpp).",
+            rich_help_panel=OWN,
+        ),
     ] = None,
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.", rich_help_panel=OWN)] = 3,
+    draft_model: DraftModel = None,
+    engine_python: EnginePython = None,
+    tensor_parallel_size: TensorParallelSize = None,
+    draft_tensor_parallel_size: DraftTensorParallelSize = None,
+    gpu_memory_utilization: GpuMemoryUtilization = None,
+    max_num_seqs: MaxNumSeqs = None,
+    max_model_len: MaxModelLen = None,
+    enforce_eager: EnforceEager = False,
+    dtype: Dtype = None,
+    port: Port = None,
+    engine_args: EngineArgs = None,
+    engine_env: EngineEnv = None,
+    ready_timeout: ReadyTimeout = None,
 ) -> None:
     """Send prompts to a server and measure how many of its drafts are accepted.
 
@@ -240,6 +277,21 @@ def eval_command(
             dialect=dialect.value,
             method=method.value if method else None,
             draft_length=draft_length,
+            draft_model=draft_model,
+            draft_tensor_parallel_size=draft_tensor_parallel_size,
+            engine=server_fields(
+                python=engine_python,
+                tensor_parallel_size=tensor_parallel_size,
+                gpu_memory_utilization=gpu_memory_utilization,
+                max_num_seqs=max_num_seqs,
+                max_model_len=max_model_len,
+                enforce_eager=enforce_eager,
+                dtype=dtype,
+                port=port,
+                arguments=engine_args,
+                environment=engine_env,
+                ready_timeout=ready_timeout,
+            ),
         )
     )
 
