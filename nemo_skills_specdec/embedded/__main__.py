@@ -1,7 +1,6 @@
 """`python -m nemo_skills_specdec.embedded`: serves the embedded engine as a process of its own.
 
-When it answers, it prints one line of JSON on stdout: {"host": ..., "port": ...}. It ends on SIGINT and SIGTERM, and,
-with `--exit-with-parent`, when its standard input closes: a launcher that dies takes it along.
+When it answers, it prints one line of JSON on stdout: {"host": ..., "port": ...}. It ends on SIGINT and SIGTERM.
 """
 
 import os
@@ -26,11 +25,7 @@ def main(arguments: list[str]) -> int:
     from nemo_skills_specdec.embedded.server import serve
     from nemo_skills_specdec.errors import SpecdecError
 
-    with_parent = "--exit-with-parent" in arguments
-    options = from_arguments(
-        [argument for argument in arguments if argument != "--exit-with-parent"],
-        api_key=os.environ.pop(API_KEY_VARIABLE, None) or None,
-    )
+    options = from_arguments(arguments, api_key=os.environ.pop(API_KEY_VARIABLE, None) or None)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
     def announce(host: str, port: int) -> None:
@@ -41,8 +36,6 @@ def main(arguments: list[str]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        if with_parent:
-            loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 1024) else stop.set())
         await serve(options, ready=announce, until=stop)
 
     try:

@@ -80,6 +80,7 @@ def chat(text: str = "def get(self, key):", **settings: object) -> dict:
         "messages": [{"role": "user", "content": text}],
         "temperature": 0,
         "max_tokens": 24,
+        "ignore_eos": True,
         **settings,
     }
 
