@@ -257,6 +257,8 @@ def _records(sent: Sent, reader: ResponseReader | None, info: ServerInfo) -> tup
         if record.error is None and reader is not None:
             try:
                 record.counts = reader.request_counts(answer.response, info)
+                if record.counts is not None and record.counts.num_drafts is None and exchange.streamed:
+                    record.counts = reader.stream_counts(exchange.frames) or record.counts
                 record.counts_source = "response" if record.counts is not None else None
             except IdentityError as error:
                 contradictions.append(str(error))

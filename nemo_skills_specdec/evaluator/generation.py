@@ -185,7 +185,13 @@ def task_class() -> type:
             self.extras: dict[str, Any] = {}
 
         def load_data(self) -> list[Row]:
-            read_prompt_rows(Path(self.cfg.input_file))
+            path = Path(self.cfg.input_file)
+            if not path.exists() and not path.is_absolute():
+                raise UsageError(
+                    f"{path} does not exist below {Path.cwd()}; prepare the data, and run from the parent of "
+                    "--data_dir or, with a benchmark map, from the root of the repository"
+                )
+            read_prompt_rows(path)
             return [{**row, "messages": conversation_of(row)} for row in super().load_data()]
 
         def skip_completed_samples(self, data: list[Row]) -> list[Row]:
@@ -264,7 +270,7 @@ def task_class() -> type:
                 return record
             told: dict[str, Any] = response.model_dump() if response is not None else {}
             usage = told.get("usage") or {}
-            record.response_id = told.get("id")
+            record.status, record.response_id = 200, told.get("id")
             record.reasoning = result.get("reasoning_content")
             record.finish_reason = result.get("finish_reason")
             record.prompt_tokens = usage.get("prompt_tokens")
@@ -289,8 +295,11 @@ def task_class() -> type:
                 # A chunk whose merged output is there already.
                 LOG.warning("%s is not there: its rows were merged before, nothing is left to do", output.name)
                 return
-            for line in told_in_words(conclude(output, self.target)):
-                LOG.info(line)
+            result, averages, *remarks = told_in_words(conclude(output, self.target))
+            LOG.info(result)
+            LOG.info(averages)
+            for remark in remarks:
+                LOG.warning(remark)
 
     def get_server_command_fn() -> Callable[..., tuple[str, int]]:
         from nemo_skills.pipeline.utils import get_server_command
@@ -334,7 +343,8 @@ def main() -> None:
 
 
 def _give_up(message: str, code: int) -> None:
-    print(f"nemo_skills_specdec: {message}", file=sys.stderr, flush=True)
+    # A progress bar may have left its line open.
+    print(f"\nnemo_skills_specdec: {message}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 
