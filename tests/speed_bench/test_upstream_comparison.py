@@ -60,7 +60,7 @@ def differences(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize("config", ["qualitative", "throughput_1k", "throughput_2k"])
 def test_rows_equal_those_of_nemo_skills(published: Invented, tmp_path: Path, config: str) -> None:
-    theirs = run_ns(published.hub, tmp_path / "ns", config).rows
+    theirs = run_ns(published.hub, tmp_path / "ns", config)
     made = ours(published, tmp_path, config, "nemo-skills", "SPECDEC_UPSTREAM_NS")
     assert differences(made, theirs) == []
     assert [list(row) for row in made] == [list(row) for row in theirs]
@@ -68,7 +68,7 @@ def test_rows_equal_those_of_nemo_skills(published: Invented, tmp_path: Path, co
 
 @pytest.mark.parametrize("config", ["qualitative", "throughput_1k", "throughput_2k"])
 def test_rows_equal_those_of_specdec_bench(published: Invented, tmp_path: Path, config: str) -> None:
-    theirs = run_mo(published.hub, tmp_path / "mo", config).rows
+    theirs = run_mo(published.hub, tmp_path / "mo", config)
     made = ours(published, tmp_path, config, "specdec_bench", "SPECDEC_UPSTREAM_MO")
     for row in made:
         row["turns"] = [message["content"] for message in row.pop("messages")]
@@ -98,7 +98,7 @@ def test_the_flavors_differ_in_exactly_the_sources_whose_wording_differs(publish
 
 def test_a_config_alone_is_what_upstream_makes_of_it_first(published: Invented, tmp_path: Path) -> None:
     """Upstream's generator runs on from config to config: `all` gives other rows than a config alone. Ours does not."""
-    run = run_ns(published.hub, tmp_path / "alone", "throughput_2k")
+    alone = run_ns(published.hub, tmp_path / "alone", "throughput_2k")
     fetcher = Fetcher(endpoint=published.hub.url, token="good", hosts=[published.plain.host])
     options = Options(
         configs=("throughput_1k", "throughput_2k"),
@@ -108,4 +108,4 @@ def test_a_config_alone_is_what_upstream_makes_of_it_first(published: Invented, 
     )
     prepare(options, fetcher, Cache(tmp_path / "cache"), lambda line: None)
     both = [json.loads(line) for line in (tmp_path / "both/throughput_2k.jsonl").read_text().split("\n") if line]
-    assert differences(both, run.rows) == []
+    assert differences(both, alone) == []

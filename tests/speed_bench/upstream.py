@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,32 +39,27 @@ with open(sys.argv[3], "w") as file:
 """
 
 
-class UpstreamRun:
-    """Rows that an upstream script made, and what it cost."""
-
-    def __init__(self, rows: list[dict[str, Any]], seconds: float, peak_bytes: int) -> None:
-        self.rows, self.seconds, self.peak_bytes = rows, seconds, peak_bytes
-
-
 def python() -> str:
     return os.environ.get("SPECDEC_UPSTREAM_PYTHON", "python3")
 
 
-def run_ns(hub: StandIn, folder: Path, config: str) -> UpstreamRun:
-    """NeMo-Skills' script; rows have `messages`."""
+def command_ns(hub: StandIn, folder: Path, config: str) -> tuple[list[str], dict[str, str]]:
+    """How NeMo-Skills' script is run; it writes to `out` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "ns_prepare.py"
     script.write_text(_redirected(os.environ["SPECDEC_UPSTREAM_NS"], hub))
-    out = folder / "out"
-    seconds, peak = _run([python(), str(script), "--config", config, "--output_dir", str(out)], hub, folder)
-    if config == "all":
-        return UpstreamRun([], seconds, peak)
-    rows = [json.loads(line) for line in (out / f"{config}.jsonl").read_text().splitlines()]
-    return UpstreamRun(rows, seconds, peak)
+    command = [python(), str(script), "--config", config, "--output_dir", str(folder / "out")]
+    return command, environment(hub, folder)
 
 
-def run_mo(hub: StandIn, folder: Path, config: str) -> UpstreamRun:
-    """Model-Optimizer's script; rows have `turns`."""
+def run_ns(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
+    """Rows that NeMo-Skills' script makes; they have `messages`."""
+    _run(*command_ns(hub, folder, config), folder)
+    return [json.loads(line) for line in (folder / f"out/{config}.jsonl").read_text().splitlines()]
+
+
+def run_mo(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
+    """Rows that Model-Optimizer's script makes; they have `turns`."""
     package = folder / "upstream_mo"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text("")
@@ -75,30 +68,30 @@ def run_mo(hub: StandIn, folder: Path, config: str) -> UpstreamRun:
     (folder / "run_mo.py").write_text(_MO_RUN)
     out = folder / f"{config}.rows"
     command = [python(), str(folder / "run_mo.py"), config, str(folder / "out"), str(out)]
-    seconds, peak = _run(command, hub, folder)
-    return UpstreamRun([json.loads(line) for line in out.read_text().splitlines()], seconds, peak)
+    _run(command, environment(hub, folder), folder)
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def environment(hub: StandIn, folder: Path) -> dict[str, str]:
+    """A fresh home on the stand-in hub, without proxies."""
+    env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    return {
+        **env,
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(folder / "hf_home"),
+        "HF_TOKEN": "good",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "*",
+        "PYTHONPATH": str(folder),
+    }
 
 
 def _redirected(path: str, hub: StandIn) -> str:
     return Path(path).read_text().replace("https://huggingface.co", hub.url)
 
 
-def _run(command: list[str], hub: StandIn, folder: Path) -> tuple[float, int]:
-    env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    env.update(
-        HF_ENDPOINT=hub.url,
-        HF_HOME=str(folder / "hf_home"),
-        HF_TOKEN="good",
-        HF_HUB_DISABLE_TELEMETRY="1",
-        HF_HUB_DISABLE_XET="1",
-        NO_PROXY="*",
-        PYTHONPATH=str(folder),
-    )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    start = time.perf_counter()
+def _run(command: list[str], env: dict[str, str], folder: Path) -> None:
     done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
     if done.returncode:
         raise RuntimeError(done.stderr[-4000:])
-    peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    return seconds, peak * 1024
