@@ -179,6 +179,8 @@ def _run_one(
     try:
         run = execute(config, started, directory, findings=findings, reporter=reporter)
         overall = run.evaluation.overall
+        if run.gave_up is not None:
+            raise ServerError(f"the server is gone: {run.gave_up}{_last_words(started.log)}")
         if run.evaluation.status == "interrupted":
             outcome.interrupted = True
             return False

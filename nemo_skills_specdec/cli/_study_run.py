@@ -1,0 +1,106 @@
+"""What `experiment` and `sweep` do once their options are read: show, run, sum up."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import typer
+from rich.console import Console
+
+from nemo_skills_specdec.cli._engine_options import show_waiting
+from nemo_skills_specdec.cli._progress import live_progress
+from nemo_skills_specdec.cli._study_table import print_study
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.evaluator.evaluate import Progress
+from nemo_skills_specdec.experiments.config import RunConfig
+from nemo_skills_specdec.experiments.execute import Reporter
+from nemo_skills_specdec.experiments.launch.command import shell_line
+from nemo_skills_specdec.experiments.launch.start import command_of
+from nemo_skills_specdec.experiments.parts import Refused
+from nemo_skills_specdec.experiments.study import Outcome, find_runs, run_study
+from nemo_skills_specdec.experiments.summary_files import MARKDOWN, to_json, write_summary
+
+
+def reporter(console: Console) -> Reporter:
+    """Tells on stderr what a study does."""
+
+    @contextlib.contextmanager
+    def sending(prompts: int, requests: int) -> Iterator[Progress]:
+        with live_progress(console, prompts=prompts, requests=requests) as hooks:
+            yield hooks
+
+    return Reporter(
+        say=lambda line: console.print(line, markup=False),
+        waiting=lambda name: show_waiting(console, name),
+        sending=sending,
+    )
+
+
+def default_directory(name: str) -> Path:
+    """A new study directory below `results`."""
+    return Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
+def dry_run(configs: Sequence[RunConfig], refused: Sequence[Refused]) -> None:
+    """Prints the command of every server on stdout, and on stderr what cannot be and why."""
+    for config in configs:
+        if config.server.engine in ("vllm", "sglang"):
+            line = shell_line(command_of(config.model.path, config.method, config.server))
+        else:
+            line = f"# {config.label}: no command, {config.server.engine} is started or reached from within"
+        print(line)
+    for item in refused:
+        print(f"not possible: {item.label}: {item.reason}", file=sys.stderr)
+
+
+def run(
+    configs: Sequence[RunConfig],
+    refused: Sequence[Refused],
+    study: Path,
+    *,
+    retry_failed: bool,
+    json_output: bool,
+) -> None:
+    """Makes the runs and sums up the study.
+
+    Raises:
+        UsageError: there is nothing to run.
+        typer.Exit: 1 if a run failed, 130 after Ctrl-C.
+    """
+    errors = Console(stderr=True, highlight=False)
+    for item in refused:
+        errors.print(f"not possible: {item.label}: {item.reason}", markup=False, style="yellow")
+    if not configs:
+        raise UsageError("there is nothing to run; see the reasons above" if refused else "there is nothing to run")
+    outcome = run_study(configs, study, retry_failed=retry_failed, reporter=reporter(errors))
+    finish(study, outcome, json_output=json_output)
+
+
+def finish(study: Path, outcome: Outcome, *, json_output: bool) -> None:
+    """Writes and shows the summary of a study.
+
+    Raises:
+        typer.Exit: 1 if a run failed, 130 after Ctrl-C.
+    """
+    errors = Console(stderr=True, highlight=False)
+    if find_runs(study):
+        summary = write_summary(study)
+        if json_output:
+            sys.stdout.write(msgspec.json.encode(to_json(summary, study)).decode() + "\n")
+        else:
+            print_study(to_json(summary, study), Console(highlight=False))
+        errors.print(f"summary: {study / MARKDOWN}", style="dim", markup=False)
+    told = f"{outcome.done} done, {outcome.skipped} done before, {outcome.failed} failed"
+    if outcome.held_back:
+        told += f", {outcome.held_back} failed before (--retry-failed makes them again)"
+    errors.print(told, markup=False)
+    if outcome.interrupted:
+        errors.print(f"interrupted; the same command with --output-dir {study} goes on", markup=False)
+        raise typer.Exit(130)
+    if outcome.failed or outcome.held_back:
+        raise typer.Exit(1)

@@ -1,0 +1,74 @@
+"""The summary of a study as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_study(summary: Mapping[str, Any], console: Console) -> None:
+    """Prints one line a run, then what is missing. `summary` is what `summary.json` holds."""
+    rows = [row for row in summary["rows"] if row["category"] == "overall"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    names = list(dict.fromkeys((row["model"], row["engine"], row["engine_version"]) for row in rows))
+    if len(names) == 1:
+        console.print(" ".join(str(part) for part in names[0] if part), markup=False)
+    else:
+        table.add_column("model", overflow="fold")
+        table.add_column("engine", overflow="fold")
+    for name in ("method", "load"):
+        table.add_column(name, no_wrap=True)
+    for name in ("tok/s", "ms/tok", "AL", "AR %", "speedup user", "total"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            *([row["model"], row["engine"]] if len(names) > 1 else []),
+            _method(row),
+            _load(row),
+            _number(row["output_tokens_per_second"], 1),
+            _number(row["ms_per_token_mean"], 2),
+            _number(row["acceptance_length"], 2),
+            _number(_percent(row["acceptance_rate"]), 1),
+            _with_interval(row, "speedup_user"),
+            _with_interval(row, "speedup_total"),
+        )
+    console.print(table)
+    reasons = dict.fromkeys(
+        f"{_method(row)} {_load(row)}: no speedup, because {row['speedup_reason']}"
+        for row in rows
+        if row["speedup_reason"] and row["speedup_user"] is None and row["method"] != "none"
+    )
+    for reason in reasons:
+        console.print(reason, markup=False)
+    for item in summary["not_done"]:
+        console.print(f"{item['state']}: {item['run']}: {(item['error'] or '-').splitlines()[0]}", markup=False)
+
+
+def _method(row: Mapping[str, Any]) -> str:
+    length = f" k{row['draft_length']}" if row["draft_length"] else ""
+    repeat = f" #{row['repeat']}" if row["repeat"] else ""
+    return f"{row['method']}{length}{repeat}"
+
+
+def _load(row: Mapping[str, Any]) -> str:
+    parts = [f"c{row['concurrency']}"] if row["concurrency"] else []
+    parts += [f"{row['request_rate']:g}/s"] if row["request_rate"] else []
+    return " ".join(parts)
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "-"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:.2f}" + (f" {low:.2f}-{high:.2f}" if low is not None else "")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value

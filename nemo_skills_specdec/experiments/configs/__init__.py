@@ -1,0 +1,1 @@
+"""Ready-made configs, which Hydra finds here as a package."""
