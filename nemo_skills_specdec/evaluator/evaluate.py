@@ -22,7 +22,7 @@ from nemo_skills_specdec.evaluator.result import (
     per_request_counts,
     statistics_or_none,
 )
-from nemo_skills_specdec.evaluator.validity import check_lag, check_records, check_request
+from nemo_skills_specdec.evaluator.validity import check_lag, check_outcome, check_records, check_request
 from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
 from nemo_skills_specdec.servers.base import CounterReading, ResponseReader, ServerInfo, Snapshot
 from nemo_skills_specdec.servers.engines import ENGINES
@@ -165,15 +165,18 @@ def evaluate(
     findings += _check_window(whole, request, warmup_requests=len(warm), interrupted=interrupted)
     findings += check_records(records, prompts_planned=len(rows), interrupted=interrupted)
     findings += check_lag(lags)
+    evaluation = evaluation_of(
+        benchmark,
+        whole,
+        measured if len(windows) > 1 else {},
+        findings=_without_repeats(findings),
+        interrupted=interrupted,
+        seed=plan.seed,
+    )
+    overall = evaluation.overall.acceptance
+    overall.findings += check_outcome(overall, request, info)
     return Run(
-        evaluation=evaluation_of(
-            benchmark,
-            whole,
-            measured if len(windows) > 1 else {},
-            findings=_without_repeats(findings),
-            interrupted=interrupted,
-            seed=plan.seed,
-        ),
+        evaluation=evaluation,
         records=records,
         snapshots=snapshots,
         gave_up=gave_up,

@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 
 from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
-from nemo_skills_specdec.records import Finding, RequestRecord
+from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 from nemo_skills_specdec.servers.base import ServerInfo
 
 INTERRUPTED = "interrupted"
 """What the client notes for a request that was in flight when the run was stopped."""
 SLOW_CLIENT_SECONDS = 0.05
 """Later than this, the client's own delay shows in a TTFT of a few hundred milliseconds."""
+NEARLY_NOTHING = 0.03
+"""Acceptance rate below which sampling itself is suspected; the faulty one gives 0.0064 where 0.12 is right."""
 FEW_PROMPTS = 20
 """Below this, an interval says little: a quarter of the prompts decides each end."""
 
@@ -39,8 +41,7 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
                 "acceptance is misstated. Use it for load tests, not for acceptance.",
             )
         )
-    sampled = request.temperature is None or request.temperature > 0
-    if sampled and info.engine == "vllm" and "cpu" in (info.version or "").lower():
+    if _samples(request) and info.engine == "vllm" and _is_cpu_build(info):
         told = "the server's default" if request.temperature is None else f"{request.temperature:g}"
         findings.append(
             Finding(
@@ -52,6 +53,25 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
             )
         )
     return findings
+
+
+def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerInfo) -> list[Finding]:
+    """What only the result shows: vLLM's `/version` hides a CPU build, but its fault when sampling is plain to see."""
+    rate, drafts = acceptance.acceptance_rate, acceptance.num_drafts or 0
+    if info.engine != "vllm" or not _samples(request) or _is_cpu_build(info) or rate is None:
+        return []
+    if rate >= NEARLY_NOTHING or drafts < 100:
+        return []
+    return [
+        Finding(
+            code="nothing_accepted_when_sampling",
+            severity="warning",
+            message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling. CPU builds of vLLM reject nearly "
+            "all drafts above temperature 0, a known fault, and do not say that they are CPU builds. If this is one, "
+            "use --temperature 0; on a GPU suspect the drafter.",
+            numbers={"acceptance_rate": rate, "num_drafts": drafts},
+        )
+    ]
 
 
 def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool) -> list[Finding]:
@@ -84,6 +104,18 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
             )
         )
     answered = [record for record in records if record.error is None]
+    stepless = [record for record in answered if record.counts is not None and record.counts.num_drafts is None]
+    if stepless:
+        findings.append(
+            Finding(
+                code="steps_unknown",
+                severity="info",
+                message=f"{len(stepless)} of {len(answered)} answers tell drafted tokens but not the number of steps "
+                "(llama.cpp: not streamed, or characters of several tokens), so averages and categories that hold them "
+                "are taken from the counters, without an interval.",
+                numbers={"without_steps": len(stepless), "answered": len(answered)},
+            )
+        )
     silent = [record for record in answered if record.counts is None]
     if answered and silent and len(silent) < len(answered):
         findings.append(
@@ -147,6 +179,14 @@ def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:
             numbers={"between_categories": between_categories, "between_requests": between_requests},
         )
     ]
+
+
+def _samples(request: RequestOptions) -> bool:
+    return request.temperature is None or request.temperature > 0
+
+
+def _is_cpu_build(info: ServerInfo) -> bool:
+    return "cpu" in (info.version or "").lower() or info.settings.get("device") == "cpu"
 
 
 def _dispersion(groups: Sequence[tuple[int, int]]) -> float | None:

@@ -142,3 +142,10 @@ class ResponseReader(Protocol):
         Raises:
             IdentityError: the server's numbers contradict each other.
         """
+
+    def stream_counts(self, frames: Sequence[bytes]) -> AcceptanceCounts | None:
+        """Counts that only the chunks of a stream tell, one after the other; None where the answer itself tells all.
+
+        Args:
+            frames: the payloads of all chunks, undecoded.
+        """

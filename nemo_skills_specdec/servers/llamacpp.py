@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
+from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, counts_from_steps
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding
 from nemo_skills_specdec.servers import remarks, spec_counters
@@ -32,6 +32,16 @@ class _Timings(msgspec.Struct):
 
     draft_n: int | None = None
     draft_n_accepted: int | None = None
+
+
+class _Progress(_Timings):
+    """`timings` of one chunk."""
+
+    predicted_n: int | None = None
+
+
+class _Chunk(msgspec.Struct):
+    timings: _Progress | None = None
 
 
 def recognise(samples: Samples) -> bool:
@@ -71,12 +81,12 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
 
 
 def request_extras(*, stream: bool, info: ServerInfo | None) -> dict[str, Any]:
-    """Nothing: llama.cpp sends `timings` with every response, and in the last chunk of a stream."""
-    return {}
+    """Asks for `timings` in every chunk of a stream, which tell the steps; without a stream they come by themselves."""
+    return {"timings_per_token": True} if stream else {}
 
 
 def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> AcceptanceCounts | None:
-    """Counts from `timings`: drafted and accepted tokens. The number of verification steps is not told.
+    """Counts from `timings`: drafted and accepted tokens. The steps are told by `stream_counts` only.
 
     A response without `draft_n`, from a server that speculates, drafted nothing. With several samples (n > 1) the
     timings are those of the first alone, so there are no counts.
@@ -99,6 +109,48 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
         num_draft_tokens=timings.draft_n,
         num_accepted_tokens=timings.draft_n_accepted or 0,
     )
+
+
+def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
+    """Counts from the running `timings` of a stream's chunks, which tell every verification step.
+
+    Each chunk carries one token, and the drafted and accepted tokens so far. A step emits at least one token: between
+    two chunks that are one token apart lies at most one step, and the growth is that step's. Where a chunk is more than
+    one token ahead (a character of several tokens was held back) and drafts have grown, there may have been several
+    steps: then the number of steps is not known, and neither are the positions.
+
+    Returns:
+        The counts; None if the chunks carry no running timings.
+    """
+    accepted: list[int] = []
+    drafted: list[int] = []
+    last = _Progress(predicted_n=0)
+    ambiguous = False
+    seen = 0
+    for frame in frames:
+        # Only what is needed of a chunk is decoded; those without timings are role and text.
+        if b'"timings"' not in frame:
+            continue
+        try:
+            now = msgspec.json.decode(frame, type=_Chunk).timings
+        except msgspec.DecodeError:
+            return None
+        if now is None or now.predicted_n is None:
+            return None
+        seen += 1
+        grown = (now.draft_n or 0) - (last.draft_n or 0)
+        if grown:
+            ambiguous = ambiguous or now.predicted_n - (last.predicted_n or 0) > 1
+            drafted.append(grown)
+            accepted.append((now.draft_n_accepted or 0) - (last.draft_n_accepted or 0))
+        last = now
+    if seen < 2:
+        return None
+    if ambiguous:
+        return AcceptanceCounts(
+            num_drafts=None, num_draft_tokens=last.draft_n or 0, num_accepted_tokens=last.draft_n_accepted or 0
+        )
+    return counts_from_steps(accepted, drafted)
 
 
 def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:

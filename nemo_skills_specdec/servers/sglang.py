@@ -27,7 +27,7 @@ from nemo_skills_specdec.servers.sglang_stats import request_counts, request_ext
 from nemo_skills_specdec.servers.versions import at_least
 from nemo_skills_specdec.statistics import Interval
 
-__all__ = ["accept_rate_from_gauge", "read", "recognise", "request_counts", "request_extras"]
+__all__ = ["accept_rate_from_gauge", "read", "recognise", "request_counts", "request_extras", "stream_counts"]
 
 PREFIX = "sglang:"
 
@@ -319,3 +319,8 @@ def _tree_drafts(after: Sequence[Samples], window: _Window, info: ServerInfo | N
 
 def _with(reading: CounterReading, *findings: Finding) -> CounterReading:
     return msgspec.structs.replace(reading, findings=(*reading.findings, *findings))
+
+
+def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
+    """Nothing more: SGLang's statistics stand whole in one chunk, which `request_counts` reads."""
+    return None

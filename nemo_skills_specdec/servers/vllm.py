@@ -183,3 +183,8 @@ def _speculation_off(after: Sequence[Samples]) -> Finding:
     return remarks.speculation_off(
         "vLLM", "its metrics have no vllm:spec_decode series", "start it with --speculative-config"
     )
+
+
+def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
+    """Nothing more: vLLM's statistics stand whole in one chunk, which `request_counts` reads."""
+    return None

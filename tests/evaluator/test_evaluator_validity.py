@@ -3,8 +3,14 @@ import pytest
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
-from nemo_skills_specdec.evaluator.validity import check_dispersion, check_lag, check_records, check_request
-from nemo_skills_specdec.records import RequestRecord
+from nemo_skills_specdec.evaluator.validity import (
+    check_dispersion,
+    check_lag,
+    check_outcome,
+    check_records,
+    check_request,
+)
+from nemo_skills_specdec.records import Acceptance, RequestRecord
 from nemo_skills_specdec.servers.base import ServerInfo
 
 GPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0")
@@ -37,6 +43,27 @@ def test_sampling_on_a_cpu_build_of_vllm_is_invalid(temperature):
     (finding,) = check_request(RequestOptions(model="m", temperature=temperature), CPU)
     assert (finding.code, finding.severity) == ("vllm_cpu_sampling", "invalid")
     assert check_request(RequestOptions(model="m", temperature=temperature), GPU) == []
+
+
+def test_a_cpu_build_is_also_known_by_its_device():
+    by_device = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0", settings={"device": "cpu"})
+    assert codes(check_request(RequestOptions(model="m", temperature=0.7), by_device)) == ["vllm_cpu_sampling"]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "rate", "expected"),
+    [(0.8, 0.0064, ["nothing_accepted_when_sampling"]), (0.8, 0.12, []), (0.0, 0.0064, [])],
+)
+def test_a_sampling_server_that_accepts_nearly_nothing_is_suspected(temperature, rate, expected):
+    acceptance = Acceptance(source="counters", num_drafts=3987, acceptance_rate=rate)
+    assert codes(check_outcome(acceptance, RequestOptions(model="m", temperature=temperature), GPU)) == expected
+
+
+def test_answers_that_do_not_tell_their_steps_are_counted():
+    stepless = AcceptanceCounts(num_drafts=None, num_draft_tokens=10, num_accepted_tokens=5)
+    records = [*(record(n) for n in range(25)), record(25, counts=stepless)]
+    (finding,) = check_records(records, prompts_planned=26, interrupted=False)
+    assert (finding.code, finding.numbers) == ("steps_unknown", {"without_steps": 1, "answered": 26})
 
 
 def test_a_complete_run_of_enough_prompts_needs_no_remark():
