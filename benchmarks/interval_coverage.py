@@ -82,6 +82,28 @@ def coverage(prompts: int, runs: int, spread: float, seed: int) -> dict[str, flo
     return {name: count / runs for name, count in hits.items()}
 
 
+def macro_coverage(per_category: int, runs: int, seed: int) -> float:
+    """Share of runs whose interval of the category macro AL contains the truth; six categories unlike each other."""
+    spreads = [0.3, 0.5, 0.7, 0.4, 0.6, 0.8]
+    shifts = [0, 1, 2, 3, 4, 5]
+    lengths = []
+    for spread, shift in zip(spreads, shifts, strict=True):
+        steps, positions = draw(np.random.default_rng(seed + shift), TRUTH_PROMPTS // 8, spread)
+        lengths.append(1 + positions.sum() / steps.sum())
+    truth = float(np.mean(lengths))
+    rng = np.random.default_rng(seed + 100)
+    hits = 0
+    for run in range(runs):
+        drawn = [
+            Prompt(category=str(shift), requests=(counts,))
+            for spread, shift in zip(spreads, shifts, strict=True)
+            for counts in clusters(*draw(rng, per_category, spread))
+        ]
+        interval = averages(drawn, seed=run, resamples=1_000).category_macro.acceptance_length_interval
+        hits += interval.low <= truth <= interval.high
+    return hits / runs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
@@ -92,6 +114,9 @@ def main() -> None:
         for prompts in (10, 20, 80, 320):
             shares = coverage(prompts, arguments.runs, spread, arguments.seed)
             print(f"{kind}, {prompts:3d} prompts: " + "  ".join(f"{n} {100 * s:.1f} %" for n, s in shares.items()))
+    for per_category in (4, 10, 80):
+        share = macro_coverage(per_category, arguments.runs, arguments.seed)
+        print(f"category macro AL, 6 categories of {per_category} prompts: {100 * share:.1f} %")
 
 
 if __name__ == "__main__":
