@@ -66,9 +66,9 @@ def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerI
         Finding(
             code="nothing_accepted_when_sampling",
             severity="warning",
-            message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling. CPU builds of vLLM reject nearly "
-            "all drafts above temperature 0, a known fault, and do not say that they are CPU builds. If this is one, "
-            "use --temperature 0; on a GPU suspect the drafter.",
+            message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling. CPU builds of vLLM reject "
+            "nearly all drafts above temperature 0, a known fault, and do not say that they are CPU builds. If this is "
+            "one, use --temperature 0; on a GPU suspect the drafter.",
             numbers={"acceptance_rate": rate, "num_drafts": drafts},
         )
     ]

@@ -50,7 +50,3 @@ def test_an_answer_without_timings_of_its_own_gives_none(body: dict[str, Any]) -
 def test_timings_that_contradict_themselves_are_refused(timings: dict[str, Any]) -> None:
     with pytest.raises(IdentityError):
         llamacpp.request_counts({"timings": timings}, None)
-
-
-def test_nothing_need_be_asked_for() -> None:
-    assert llamacpp.request_extras(stream=True, info=ON) == {}

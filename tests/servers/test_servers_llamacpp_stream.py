@@ -18,7 +18,8 @@ FINISH = b'{"choices":[{"finish_reason":"stop","delta":{}}]}'
 # (tokens so far, drafted so far, accepted so far) of the first 22 tokens and the final chunk of a recorded stream.
 RECORDED = [
     ROLE, chunk(1), chunk(2, 3, 3), chunk(3, 3, 3), chunk(4, 3, 3), chunk(5, 3, 3), chunk(6, 6, 6), chunk(7, 6, 6),
-    chunk(8, 6, 6), chunk(9, 6, 6), chunk(10, 9, 9), chunk(11, 9, 9), chunk(12, 9, 9), chunk(13, 9, 9), chunk(14, 12, 12),
+    chunk(8, 6, 6), chunk(9, 6, 6), chunk(10, 9, 9), chunk(11, 9, 9), chunk(12, 9, 9), chunk(13, 9, 9),
+    chunk(14, 12, 12),
     chunk(15, 12, 12), chunk(16, 12, 12), chunk(17, 12, 12), chunk(18, 15, 15), chunk(19, 15, 15), chunk(20, 15, 15),
     chunk(21, 15, 15), chunk(22, 18, 15), FINISH, chunk(22, 18, 15),
 ]  # fmt: skip
