@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from embedded_helpers import BOS, GREEDY, engine, generate
@@ -90,3 +93,29 @@ def test_sampled_drafts_come_with_the_distribution_they_were_drawn_from(models):
     for token, distribution in zip(sampled.tokens, sampled.distributions, strict=True):
         assert np.count_nonzero(distribution) == 3
         assert distribution[token] > 0
+
+
+RECORDED = json.loads((Path(__file__).parents[1] / "data/embedded/vllm_ngram_steps.json").read_text())["requests"]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=range(len(RECORDED)))
+def test_lookup_drafts_what_a_real_vllm_drafted_step_by_step(recorded, models):
+    """Replays a text that vLLM generated: after each of its steps our lookup must draft as many tokens as its own."""
+    sequence = engine(models).submit("r", [BOS], GREEDY, Ending(50))
+    lookup = PromptLookup(shortest=2, longest=4, draft_length=4)
+    whole = recorded["prompt"] + recorded["generated"]
+    done = len(recorded["prompt"]) + 1
+    drafted, accepted = [], []
+    while done < len(whole):
+        sequence.tokens = whole[:done]
+        draft = lookup.propose([sequence])[0].tokens
+        ahead = whole[done : done + len(draft)]
+        right = next((i for i, pair in enumerate(zip(draft, ahead, strict=False)) if pair[0] != pair[1]), len(ahead))
+        if draft:
+            drafted.append(len(draft))
+            accepted.append(right)
+        done += right + 1
+    assert drafted == recorded["per_step_drafted"]
+    assert accepted[:-1] == recorded["per_step_accepted"][:-1]
+    # In the last step vLLM may have accepted tokens past the end of the text, which the text does not show.
+    assert accepted[-1] <= recorded["per_step_accepted"][-1]
