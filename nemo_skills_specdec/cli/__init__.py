@@ -10,7 +10,12 @@ from nemo_skills_specdec import __version__
 from nemo_skills_specdec.cli.diff import diff
 from nemo_skills_specdec.cli.doctor import doctor
 from nemo_skills_specdec.cli.eval import eval_command
+from nemo_skills_specdec.cli.experiment import experiment
+from nemo_skills_specdec.cli.export import export
+from nemo_skills_specdec.cli.prepare import prepare
 from nemo_skills_specdec.cli.serve import serve
+from nemo_skills_specdec.cli.sweep import sweep
+from nemo_skills_specdec.cli.verify import verify
 from nemo_skills_specdec.errors import SpecdecError
 
 app = typer.Typer(
@@ -24,6 +29,11 @@ app.command("eval")(eval_command)
 app.command()(doctor)
 app.command()(diff)
 app.command()(serve)
+app.command()(prepare)
+app.command()(verify)
+app.command()(export)
+app.command()(experiment)
+app.command()(sweep)
 
 
 def _print_version(wanted: bool) -> None:

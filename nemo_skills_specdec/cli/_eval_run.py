@@ -31,7 +31,7 @@ from nemo_skills_specdec.experiments.config import OWN_MODEL
 from nemo_skills_specdec.experiments.launch.options import ServerOptions
 from nemo_skills_specdec.experiments.launch.start import Started, start_server
 from nemo_skills_specdec.experiments.methods import Method, MethodName
-from nemo_skills_specdec.records import PromptRow
+from nemo_skills_specdec.records import Finding, PromptRow
 from nemo_skills_specdec.report.terminal import print_evaluation
 from nemo_skills_specdec.servers.base import EngineName, ServerInfo
 from nemo_skills_specdec.servers.detect import detect
@@ -43,6 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     benchmark: str
     rows: list[PromptRow]
+    remarks: list[Finding]
     server_url: str | None
     metrics_urls: tuple[str, ...]
     server_type: EngineName | None
@@ -73,7 +74,9 @@ def run(job: Job) -> None:
         typer.Exit: 1 for an invalid measurement with `--strict`, 130 after Ctrl-C.
     """
     errors = Console(stderr=True, highlight=False)
-    directory = job.output_dir or Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{job.benchmark}"
+    directory = (
+        job.output_dir or Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{job.benchmark.replace('/', '-')}"
+    )
     prepare_directory(directory)
     with _server(job, directory, errors) as started:
         base_url = started.base_url
@@ -95,7 +98,9 @@ def run(job: Job) -> None:
             seed=job.seed,
         )
         with live_progress(errors, prompts=len(job.rows), requests=_turns(job.rows)) as progress:
-            measured = evaluate(job.benchmark, job.rows, plan, info, headers=headers, progress=progress)
+            measured = evaluate(
+                job.benchmark, job.rows, plan, info, headers=headers, remarks=job.remarks, progress=progress
+            )
     if job.json_output:
         sys.stdout.write(msgspec.json.encode(measured.evaluation).decode() + "\n")
     else:

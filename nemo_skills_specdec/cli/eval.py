@@ -29,7 +29,7 @@ from nemo_skills_specdec.errors import UsageError
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
-    from nemo_skills_specdec.records import PromptRow
+    from nemo_skills_specdec.records import Finding, PromptRow
 
 SERVER, PROMPTS, REQUEST, LOAD, OUTPUT, OWN = (
     "Server",
@@ -124,6 +124,12 @@ def eval_command(
             help="Name of a prompt set: mini (built in), or one made by `ns-specdec prepare`.",
             rich_help_panel=PROMPTS,
         ),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Config of the prompt set, e.g. throughput_2k.", rich_help_panel=PROMPTS)
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder given to `ns-specdec prepare`.", rich_help_panel=PROMPTS)
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="A JSONL file of prompts instead.", rich_help_panel=PROMPTS)
@@ -241,7 +247,7 @@ def eval_command(
         raise UsageError("--launch and --method are for a server of our own; drop them, or drop --server-url")
     if benchmark is not None and prompts is not None:
         raise UsageError("--benchmark and --prompts exclude each other; give one of them")
-    name, rows = _rows(benchmark, prompts, category or [], limit_per_category)
+    name, rows, remarks = _rows(benchmark, config, data_dir, prompts, category or [], limit_per_category)
     request = _request(
         model=model or "",
         api=api.value,
@@ -260,6 +266,7 @@ def eval_command(
         _eval_run.Job(
             benchmark=name,
             rows=rows,
+            remarks=remarks,
             server_url=server_url,
             metrics_urls=tuple(metrics_url or ()),
             server_type=server_type.value if server_type else None,
@@ -297,19 +304,23 @@ def eval_command(
 
 
 def _rows(
-    benchmark: str | None, prompts: Path | None, categories: list[str], limit_per_category: int | None
-) -> tuple[str, list[PromptRow]]:
+    benchmark: str | None,
+    config: str | None,
+    data_dir: Path | None,
+    prompts: Path | None,
+    categories: list[str],
+    limit_per_category: int | None,
+) -> tuple[str, list[PromptRow], list[Finding]]:
+    """Name, prompts, and what is to be said about them."""
+    from nemo_skills_specdec.prepare_data import load_benchmark
     from nemo_skills_specdec.records import read_prompt_rows
 
+    remarks: list[Finding] = []
     if prompts is not None:
         name, rows = prompts.stem, read_prompt_rows(prompts)
     else:
-        from nemo_skills_specdec.benchmarks.mini import load_mini
-
-        name = benchmark or "mini"
-        if name != "mini":
-            raise UsageError(f"no prompt set {name!r}; use mini, or --prompts FILE")
-        rows = load_mini()
+        loaded = load_benchmark(benchmark or "mini", config=config, data_dir=data_dir)
+        name, rows, remarks = loaded.name, loaded.rows, loaded.findings
     if categories:
         known = sorted({row.category for row in rows})
         if missing := sorted(set(categories) - set(known)):
@@ -323,7 +334,7 @@ def _rows(
             if seen[row.category] <= limit_per_category:
                 kept.append(row)
         rows = kept
-    return name, rows
+    return name, rows, remarks
 
 
 def _request(**fields: Any) -> RequestOptions:

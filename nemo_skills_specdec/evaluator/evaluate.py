@@ -93,6 +93,7 @@ def evaluate(
     info: ServerInfo,
     *,
     headers: Mapping[str, str],
+    remarks: Sequence[Finding] = (),
     progress: Progress | None = None,
 ) -> Run:
     """Measures a server on a list of prompts.
@@ -101,6 +102,7 @@ def evaluate(
         benchmark: the name of the prompt set, for the record.
         info: what `detect` found out about the server.
         headers: sent with every request and every scrape, e.g. `Authorization`.
+        remarks: on the prompts, to be repeated beside the numbers.
 
     Raises:
         ServerError: not a single warm-up request was answered, or no source of acceptance is to be had.
@@ -123,7 +125,7 @@ def evaluate(
     _require_source(taken, info, given=plan.metrics_urls != (plan.base_url,), speaks=bool(told) or files is not None)
     snapshots.append(("before", taken))
     measured: dict[str, Measured] = {}
-    findings: list[Finding] = []
+    findings: list[Finding] = [*remarks]
     lags: list[LoopLag] = []
     interrupted = False
     gave_up: str | None = None
@@ -153,8 +155,8 @@ def evaluate(
     in_files: AcceptanceCounts | None = None
     if files is not None:
         progress.stage("waiting for the request-metric files")
-        in_files, remarks = _join_files(files, records, request.n)
-        findings += remarks
+        in_files, file_findings = _join_files(files, records, request.n)
+        findings += file_findings
     whole = Measured(
         records=records,
         reading=read_window(first, taken, info),

@@ -245,9 +245,9 @@ def test_options_that_cannot_be_meant_are_refused(arguments, message, tmp_path):
 
 
 def test_a_limit_keeps_the_first_prompts_of_each_category():
-    _, rows = _rows(None, None, [], 2)
+    _, rows, _ = _rows(None, None, None, None, [], 2)
     assert len(rows) == 22
-    _, rows = _rows("mini", None, ["math"], 3)
+    _, rows, _ = _rows("mini", None, None, None, ["math"], 3)
     assert [row.category for row in rows] == ["math"] * 3
 
 
