@@ -34,6 +34,7 @@ from invented import SHA, Invented, raw
 from standin_hub import Repo, StandIn, running
 from upstream import command_ns
 
+from nemo_skills_specdec.speed_bench.schema import CONFIGS, token_budget
 from nemo_skills_specdec.speed_bench.texts import read_texts
 
 MB = 1_000_000
@@ -47,6 +48,15 @@ HLE_ROWS, HLE_IMAGES, HLE_IMAGE = 2_500, 342, 750_000
 """Estimates but for LiveCodeBench: the other sets' cards give rounded sizes."""
 
 STOCK = [a + b + c for a in "bdfglmnprst" for b in ("a", "e", "io", "ou") for c in ("", "n", "rt", "sh", "lly")]
+
+LAUNCHER = """
+import os, sys
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+# A process counts the memory of the one that started it as its own peak, so a small one stands between.
 
 OURS = """
 import sys
@@ -147,27 +157,27 @@ def pad_livecodebench(hub: StandIn, rng: random.Random, scale: float, last: floa
                 number += 1
 
 
-def pad_plain_files(plain: StandIn, rng: random.Random, ts_old: str, rows: int) -> None:
-    """Files of twice as many records as are needed, each about as long as a prompt of throughput_1k."""
+def pad_plain_files(plain: StandIn, rng: random.Random, ts_old: str, rows: int, thousands: int) -> None:
+    """Files of twice as many records as are needed, each about as long as a prompt of the config."""
 
     def write(path: str, data: str) -> None:
         place = plain.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(data)
 
-    dialogues = [{"title": "t", "content": prose(rng, 1_500)} for _ in range(2 * rows)]
+    dialogues = [{"title": "t", "content": prose(rng, 700 * thousands)} for _ in range(2 * rows)]
     write("RUCAIBox/BAMBOO/lines.jsonl", "".join(json.dumps(record) + "\n" for record in dialogues))
     select = [
         {
             "question_id": f"select-{n}",
             "question": prose(rng, 100),
-            "all_answers": [prose(rng, 120) for _ in range(8)],
+            "all_answers": [prose(rng, 60 * thousands) for _ in range(8)],
             "answer": f"A{n % 8 + 1}",
         }
         for n in range(2 * rows)
     ]
     write("AdaLEval/stackselect/test.json", json.dumps(select))
-    sort = [{"prompt": ts_old + prose(rng, 1_000), "answer": "[1]"} for _ in range(2 * rows)]
+    sort = [{"prompt": ts_old + prose(rng, 450 * thousands), "answer": "[1]"} for _ in range(2 * rows)]
     write("AdaLEval/textsort/test.json", json.dumps(sort))
 
 
@@ -185,19 +195,23 @@ def publish(hub: StandIn, plain: StandIn, invented: Invented, config: str, rows:
         made += [raw(f"h{n}", "stem", "cais/hle", f"hle-{n * 12}", masked) for n in range(208)]
     else:
         asked = [int(n) for n in np.random.default_rng(42).permutation(HLE_ROWS)[: HLE_ROWS // 2]]
-        url = plain.url
+        url, thousands = plain.url, thousands_of(config)
         made = []
         for n in range(rows):
             made += [
-                raw(f"o{n}", "low_entropy", "repobench", "r_0", [prose(random.Random(n), 600)]),
+                raw(f"o{n}", "low_entropy", "repobench", "r_0", [prose(random.Random(n), 320 * thousands)]),
                 raw(f"h{n}", "mixed", "cais/hle", f"hle-{asked[n]}", masked),
                 raw(f"s{n}", "mixed", f"{url}/AdaLEval/stackselect/test.json", f"select-{2 * n}", masked),
                 raw(f"t{n}", "low_entropy", f"{url}/AdaLEval/textsort/test.json", f"textsort_{2 * n}", masked),
                 raw(f"b{n}", "high_entropy", f"{url}/RUCAIBox/BAMBOO/lines.jsonl", f"bamboo_{2 * n}", masked),
             ]
-    pq.write_table(
-        pa.Table.from_pylist(made), hub.root / f"datasets/nvidia/SPEED-Bench/{config}/test-00000-of-00001.parquet"
-    )
+    place = hub.root / f"datasets/nvidia/SPEED-Bench/{config}/test-00000-of-00001.parquet"
+    place.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(made), place)
+
+
+def thousands_of(config: str) -> int:
+    return (token_budget(config) or 0) // 1000
 
 
 class Cost:
@@ -208,13 +222,19 @@ class Cost:
         requests = sum(len(server.log) for server in servers)
         start = time.perf_counter()
         with (folder / "stderr").open("w") as stderr:
-            process = subprocess.Popen(command, env=env, cwd=folder, stdout=stderr, stderr=stderr)
-            _, status, usage = os.wait4(process.pid, 0)
+            done = subprocess.run(
+                [sys.executable, "-S", "-c", LAUNCHER, str(folder / "peak"), *command],
+                env=env,
+                cwd=folder,
+                stdout=stderr,
+                stderr=stderr,
+                check=False,
+            )
         self.seconds = time.perf_counter() - start
         self.megabytes = (sum(server.bytes_sent for server in servers) - before) / MB
         self.requests = sum(len(server.log) for server in servers) - requests
-        self.peak_megabytes = usage.ru_maxrss * 1024 / MB
-        if os.waitstatus_to_exitcode(status):
+        self.peak_megabytes = int((folder / "peak").read_text()) * 1024 / MB
+        if done.returncode:
             raise RuntimeError((folder / "stderr").read_text()[-3000:])
 
     def __str__(self) -> str:
@@ -226,7 +246,7 @@ class Cost:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", choices=["qualitative", "throughput_1k", "throughput_2k"], default="throughput_1k")
+    parser.add_argument("--config", choices=CONFIGS, default="throughput_1k")
     parser.add_argument("--scale", type=float, default=0.1, help="size of padding in the qualitative config's sources")
     parser.add_argument("--rows", type=int, default=64, help="rows of each source in a throughput config")
     parser.add_argument("--last-problem", type=float, nargs="+", default=[0.5], help="where in LiveCodeBench, 0 to 1")
@@ -243,7 +263,7 @@ def main() -> None:
             if arguments.config == "qualitative":
                 pad_tables(hub, rng, arguments.scale)
             else:
-                pad_plain_files(plain, rng, texts.ts_old, arguments.rows)
+                pad_plain_files(plain, rng, texts.ts_old, arguments.rows, thousands_of(arguments.config))
             publish(hub, plain, invented, arguments.config, arguments.rows)
             if arguments.config != "qualitative":
                 arguments.last_problem = [0.0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.hub.access import Access
 from nemo_skills_specdec.hub.cache import Cache
 from nemo_skills_specdec.hub.http import Fetcher
@@ -238,9 +238,3 @@ def _findings(texts: FoundTexts, skipped: Counter[str]) -> list[Finding]:
             )
         )
     return findings
-
-
-def check_limit(limit: int | None) -> None:
-    """Refuses a limit below one."""
-    if limit is not None and limit < 1:
-        raise DataError(f"--limit-per-category is {limit}; give a number of rows from 1 on")
