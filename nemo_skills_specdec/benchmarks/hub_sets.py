@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -133,14 +133,14 @@ def _by_library(repo_id: str, config: str | None, split: str, options: SetOption
         ) from error
     try:
         loaded = datasets.load_dataset(repo_id, config, split=split, revision=options.revision, streaming=True)
-        columns = list(loaded.column_names or [])
-        if options.column not in columns:
-            raise UsageError(f"{repo_id} has no column {options.column!r}; it has: {', '.join(columns)}")
-        records: Iterator[dict[str, Any]] = iter(loaded.select_columns([options.column]))
-        rows = rows_of(records, repo_id, config or split, (options.column,))
+        records = [dict(record) for record in loaded]
     except (ValueError, OSError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{repo_id} cannot be loaded: {reason}; check name, --subset and --split") from error
+    if records and options.column not in records[0]:
+        known = ", ".join(records[0])
+        raise UsageError(f"{repo_id} has no column {options.column!r}; choose with --column from: {known}")
+    rows = rows_of(records, repo_id, config or split, (options.column,))
     return PromptSet(rows=rows, origins=[Origin(repo_id, options.revision)])
 
 

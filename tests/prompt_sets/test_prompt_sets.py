@@ -225,6 +225,29 @@ def test_other_formats_need_the_hubs_library(hub: StandIn, access: Access, monke
         load(access, "me/csv", column="a")
 
 
+def test_other_formats_are_read_by_the_hubs_library(
+    hub: StandIn, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import types
+
+    asked: list[object] = []
+
+    def load_dataset(*args: object, **options: object) -> list[dict[str, object]]:
+        asked.extend([args, options])
+        return [{"a": "x?", "b": 1}, {"a": "y?", "b": 2}]
+
+    library = types.SimpleNamespace(
+        load_dataset=load_dataset, exceptions=types.SimpleNamespace(DatasetsError=RuntimeError)
+    )
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    hub.add("me/csv", "test.csv", b"a,b\n1,2\n")
+    rows = load(access, "me/csv", column="a", subsets=("part",), split="dev").rows
+    assert [(row.category, turns(row)) for row in rows] == [("part", ["x?"]), ("part", ["y?"])]
+    assert asked == [("me/csv", "part"), {"split": "dev", "revision": None, "streaming": True}]
+    with pytest.raises(UsageError, match="no column 'c'; choose with --column from: a, b"):
+        load(access, "me/csv", column="c")
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from invented import SHA, Invented
 from standin_hub import StandIn
-from upstream import run_mo, run_ns
+from upstream import read_mo, run_mo, run_ns
 
 from nemo_skills_specdec.hub.cache import Cache
 from nemo_skills_specdec.hub.http import Fetcher
+from nemo_skills_specdec.prepared.export import export
 from nemo_skills_specdec.speed_bench.prepare import Options, prepare
 from nemo_skills_specdec.speed_bench.texts import read_texts
 
@@ -109,3 +110,10 @@ def test_a_config_alone_is_what_upstream_makes_of_it_first(published: Invented, 
     prepare(options, fetcher, Cache(tmp_path / "cache"), lambda line: None)
     both = [json.loads(line) for line in (tmp_path / "both/throughput_2k.jsonl").read_text().split("\n") if line]
     assert differences(both, alone) == []
+
+
+def test_the_export_is_read_by_specdec_bench(published: Invented, tmp_path: Path) -> None:
+    made = ours(published, tmp_path, "qualitative", "specdec_bench", "SPECDEC_UPSTREAM_MO")
+    export(tmp_path / "ours", "specdec_bench", tmp_path / "out")
+    read = read_mo(published.hub, tmp_path / "mo", tmp_path / "out/speed/qualitative")
+    assert read == [[row["question_id"], row["category"], [m["content"] for m in row["messages"]]] for row in made]

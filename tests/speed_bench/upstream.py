@@ -27,6 +27,13 @@ class Request:
     question_id: str
 """
 
+_MO_READ = """
+import json, sys
+from upstream_mo.speed import SPEEDBench
+requests = SPEEDBench(sys.argv[1]).data
+print(json.dumps([[request.question_id, request.category, request.turns] for request in requests]))
+"""
+
 _MO_RUN = """
 import json, sys
 from upstream_mo.speed import SPEEDBench
@@ -60,16 +67,29 @@ def run_ns(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
 
 def run_mo(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
     """Rows that Model-Optimizer's script makes; they have `turns`."""
-    package = folder / "upstream_mo"
-    package.mkdir(parents=True, exist_ok=True)
-    (package / "__init__.py").write_text("")
-    (package / "base.py").write_text(_MO_BASE)
-    (package / "speed.py").write_text(_redirected(os.environ["SPECDEC_UPSTREAM_MO"], hub))
+    _mo_package(hub, folder)
     (folder / "run_mo.py").write_text(_MO_RUN)
     out = folder / f"{config}.rows"
     command = [python(), str(folder / "run_mo.py"), config, str(folder / "out"), str(out)]
     _run(command, environment(hub, folder), folder)
     return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def read_mo(hub: StandIn, folder: Path, prepared: Path) -> list[list[Any]]:
+    """What Model-Optimizer's loader reads from a prepared folder: id, category and turns."""
+    _mo_package(hub, folder)
+    command = [python(), "-c", _MO_READ, str(prepared)]
+    done = subprocess.run(command, env=environment(hub, folder), cwd=folder, capture_output=True, text=True, check=True)
+    read: list[list[Any]] = json.loads(done.stdout.splitlines()[-1])
+    return read
+
+
+def _mo_package(hub: StandIn, folder: Path) -> None:
+    package = folder / "upstream_mo"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").write_text("")
+    (package / "base.py").write_text(_MO_BASE)
+    (package / "speed.py").write_text(_redirected(os.environ["SPECDEC_UPSTREAM_MO"], hub))
 
 
 def environment(hub: StandIn, folder: Path) -> dict[str, str]:
