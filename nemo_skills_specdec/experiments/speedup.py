@@ -6,8 +6,10 @@ Two speeds, because they answer different questions and may point in different d
     total   tokens per second of request time, waiting and prompt processing included: sum tokens / sum (end - start);
             at equal concurrency in a closed loop this is the throughput, so its ratio is that of the throughputs
 
-Both are ratios of sums over prompts. The interval resamples prompts and takes a prompt's figures from both runs
-together, so that what is slow about a prompt in both does not count as noise.
+Both are ratios of sums over prompts. An answer whose chunks all arrived at once has no time between first and last
+chunk; it counts in no user speed, in neither run, and where there are many of them there is no user speed at all. The
+interval resamples prompts and takes a prompt's figures from both runs together, so that what is slow about a prompt in
+both does not count as noise.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from nemo_skills_specdec.evaluator.run_directory import OUTPUT
 from nemo_skills_specdec.records import RequestRecord
 from nemo_skills_specdec.statistics import Interval, bootstrap_interval
 
+MOST_UNTIMED = 0.1
+"""Share of answers without a time above which the others no longer stand for all."""
+
 
 class Speedup(msgspec.Struct, frozen=True, kw_only=True):
     """A run's speed over its baseline's. Above 1 is faster. What cannot be known is null, and says why.
@@ -29,6 +34,7 @@ class Speedup(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         prompts: prompts that both answered completely; only they count.
         left_out: prompts that one of the two did not.
+        untimed: answers of these prompts that count in no user speed, because one of the two arrived all at once.
         same_text: share of these prompts whose answers are equal, character by character.
         reason: why there is no figure at all.
         user_reason: why there is no user speed.
@@ -41,6 +47,7 @@ class Speedup(msgspec.Struct, frozen=True, kw_only=True):
     total_interval: Interval | None = None
     prompts: int = 0
     left_out: int = 0
+    untimed: int = 0
     same_text: float | None = None
     reason: str | None = None
     user_reason: str | None = None
@@ -85,8 +92,10 @@ def speedup(baseline: Sequence[Answered], run: Sequence[Answered], *, closed_loo
         return Speedup(left_out=left_out, reason="no prompt was answered completely by both runs")
     pairs = [(before[key], after[key]) for key in paired]
     total, total_interval = _ratio([(*_total(a), *_total(b)) for a, b in pairs], seed) if closed_loop else (None, None)
-    streamed = all(_streamed(row) for pair in pairs for row in pair)
-    user, user_interval = _ratio([(*_user(a), *_user(b)) for a, b in pairs], seed) if streamed else (None, None)
+    turns = [_timed_turns(a, b) for a, b in pairs]
+    timed, untimed = sum(len(pair.timed) for pair in turns), sum(pair.untimed for pair in turns)
+    problem = _user_problem(pairs, timed, untimed)
+    user, user_interval = _ratio([_user(pair.timed) for pair in turns], seed) if problem is None else (None, None)
     return Speedup(
         user=user,
         user_interval=user_interval,
@@ -94,8 +103,9 @@ def speedup(baseline: Sequence[Answered], run: Sequence[Answered], *, closed_loo
         total_interval=total_interval,
         prompts=len(paired),
         left_out=left_out,
+        untimed=untimed,
         same_text=sum(_text(a) == _text(b) for a, b in pairs) / len(pairs),
-        user_reason=None if streamed else "answers were not streamed, so the time to the first token is unknown",
+        user_reason=problem,
         total_reason=None if closed_loop else "under a request rate the rate sets the throughput",
     )
 
@@ -116,18 +126,51 @@ def _complete(rows: Sequence[Answered]) -> Mapping[tuple[str, str], Answered]:
     }
 
 
-def _streamed(row: Answered) -> bool:
-    return all(request.ttft_seconds is not None for request in row.requests)
+class _Turns(msgspec.Struct, frozen=True):
+    """The answers of a prompt in both runs, with the time between their chunks.
+
+    Attributes:
+        timed: of each answer that has more than one token in both, and a time in both.
+        untimed: the number of those that have the tokens but not the times.
+    """
+
+    timed: list[tuple[RequestRecord, RequestRecord]]
+    untimed: int
 
 
-def _user(row: Answered) -> tuple[float, float]:
-    """Tokens after the first, and the seconds they took, over the turns of a prompt."""
-    tokens = seconds = 0.0
-    for request in row.requests:
-        if request.tpot_seconds is not None and request.completion_tokens is not None:
-            tokens += request.completion_tokens - 1
-            seconds += request.tpot_seconds * (request.completion_tokens - 1)
-    return tokens, seconds
+def _timed_turns(a: Answered, b: Answered) -> _Turns:
+    later = {request.turn: request for request in b.requests}
+    several = [
+        (first, later[first.turn])
+        for first in a.requests
+        if first.turn in later and (first.completion_tokens or 0) > 1 and (later[first.turn].completion_tokens or 0) > 1
+    ]
+    timed = [pair for pair in several if all(request.tpot_seconds is not None for request in pair)]
+    return _Turns(timed, len(several) - len(timed))
+
+
+def _user_problem(pairs: Sequence[tuple[Answered, Answered]], timed: int, untimed: int) -> str | None:
+    if any(request.ttft_seconds is None for pair in pairs for row in pair for request in row.requests):
+        return "answers were not streamed, so the time to the first token is unknown"
+    if not timed:
+        return "no answer has a time between its first and last chunk in both runs"
+    if untimed > MOST_UNTIMED * (timed + untimed):
+        return (
+            f"the chunks of {untimed} of {timed + untimed} answers arrived all at once in one of the runs: server or "
+            "client had too little processor, or something between them buffers"
+        )
+    return None
+
+
+def _user(turns: Sequence[tuple[RequestRecord, RequestRecord]]) -> tuple[float, float, float, float]:
+    """Tokens after the first, and the seconds they took, in the baseline and in the run."""
+    sums = [0.0, 0.0, 0.0, 0.0]
+    for pair in turns:
+        for number, request in enumerate(pair):
+            tokens = (request.completion_tokens or 0) - 1
+            sums[2 * number] += tokens
+            sums[2 * number + 1] += tokens * (request.tpot_seconds or 0.0)
+    return sums[0], sums[1], sums[2], sums[3]
 
 
 def _total(row: Answered) -> tuple[float, float]:

@@ -191,6 +191,11 @@ def _runs_table(rows: Sequence[Row]) -> list[str]:
         if row.speedup.left_out and row.speedup.prompts
     )
     notes |= dict.fromkeys(
+        f"{row.run.config.method.label}: no speedup (user), because {row.speedup.user_reason}."
+        for row in rows
+        if row.speedup.user_reason is not None
+    )
+    notes |= dict.fromkeys(
         f"{row.run.config.method.label}: {100 * row.speedup.same_text:.0f} % of the answers are the baseline's, "
         "character by character."
         for row in rows
@@ -244,6 +249,7 @@ def _speedup_fields(speedup: Speedup) -> dict[str, Any]:
         "speedup_total_high": total.high if total else None,
         "speedup_prompts": speedup.prompts,
         "speedup_left_out": speedup.left_out,
+        "speedup_untimed": speedup.untimed,
         "same_text": speedup.same_text,
         "speedup_reason": speedup.reason or speedup.user_reason or speedup.total_reason,
     }

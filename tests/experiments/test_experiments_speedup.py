@@ -83,6 +83,30 @@ def test_answers_of_one_token_add_nothing_to_the_user_speed():
     assert speedup(only, only, closed_loop=True).user is None
 
 
+def at_once(name):
+    row = answer(name, 11)
+    row.requests[0].tpot_seconds = None
+    return row
+
+
+def test_an_answer_that_arrived_all_at_once_in_one_run_counts_in_neither():
+    baseline = [answer(str(n), 11) for n in range(20)]
+    run = [answer(str(n), 11, seconds=0.5) for n in range(19)] + [at_once("19")]
+    baseline[19] = answer("19", 11, seconds=1000.0)
+    found = speedup(baseline, run, closed_loop=True)
+    assert found.user == pytest.approx(2.0)
+    assert (found.prompts, found.untimed) == (20, 1)
+
+
+def test_where_many_answers_arrived_all_at_once_there_is_no_user_speed():
+    baseline = [answer(str(n), 11) for n in range(8)]
+    run = [answer(str(n), 11) for n in range(7)] + [at_once("7")]
+    found = speedup(baseline, run, closed_loop=True)
+    assert found.user is None
+    assert "1 of 8 answers arrived all at once" in found.user_reason
+    assert found.total == pytest.approx(1.0)
+
+
 def test_the_share_of_equal_answers_is_told():
     baseline = [answer("a", 11, text="x"), answer("b", 11, text="x")]
     run = [answer("a", 11, text="x"), answer("b", 11, text="y")]

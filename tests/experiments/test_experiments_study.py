@@ -199,7 +199,7 @@ def test_an_interrupt_keeps_what_is_done_and_the_rest_is_made_next_time(tmp_path
     outcome = run_study(configs, tmp_path / "s", reporter=Reporter(say=say))
     thread.join()
     assert outcome.interrupted
-    assert [run.state for run in find_runs(tmp_path / "s")][0] == "finished"
+    assert find_runs(tmp_path / "s")[0].state == "finished"
     outcome = run_study(configs, tmp_path / "s")
     assert (outcome.done, outcome.skipped, outcome.interrupted) == (1, 1, False)
     summary = write_summary(tmp_path / "s")
