@@ -1,5 +1,7 @@
 """Lists of values become runs."""
 
+import itertools
+
 import pytest
 
 from nemo_skills_specdec.errors import UsageError
@@ -55,7 +57,7 @@ def test_the_baseline_comes_once_for_each_load_however_many_draft_lengths_there_
 def test_runs_that_share_a_server_come_one_after_the_other():
     runs = sweep([BASELINE, NGRAM], draft_lengths=[1, 2], concurrencies=[1, 8], request_rates=[2.0], repeats=2)
     keys = [server_key(run) for run in runs]
-    changes = sum(a != b for a, b in zip(keys, keys[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(keys))
     assert len(runs) == 12
     assert changes == len(set(keys)) - 1 == 2
 
