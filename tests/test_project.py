@@ -42,3 +42,11 @@ def test_no_file_knows_a_path_of_a_developers_machine():
         if not name.startswith(("tests/", ".ci/")) and known.search((ROOT / name).read_bytes())
     ]
     assert found == []
+
+
+def test_every_finding_is_documented():
+    sources = "".join(path.read_text() for path in (ROOT / "nemo_skills_specdec").rglob("*.py"))
+    codes = set(re.findall(r'code="([a-z_]+)"', sources)) | set(re.findall(r'_nothing\(\w+, "([a-z_]+)"', sources))
+    documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "metrics.md").read_text()))
+    assert len(codes) > 40
+    assert codes - documented == set()
