@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+FEWEST_CLUSTERS = 5
+"""Below this, no resampling makes a 95 % interval: even from the smallest to the largest of n values lies the median
+with a probability of 1 - 2 ** (1 - n) only, 0.88 for four and 0.94 for five."""
 _CHUNK = 1_000
 """Resamples drawn at a time: bounds memory at _CHUNK x prompts weights."""
 
@@ -177,11 +180,11 @@ def bootstrap_interval(
         value: from sums of shape (resamples, columns) the figure, shape (resamples,); NaN where it is undefined.
 
     Returns:
-        None for fewer than two rows, or if no resample defines the figure.
+        None for fewer than `FEWEST_CLUSTERS` rows, or if no resample defines the figure.
     """
     import numpy as np
 
-    if len(table) < 2:
+    if len(table) < FEWEST_CLUSTERS:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         values = value(_resampled_sums(np.asarray(table, dtype=np.float64), seed, resamples))

@@ -8,8 +8,8 @@ Two speeds, because they answer different questions and may point in different d
 
 Both are ratios of sums over prompts. An answer whose chunks all arrived at once has no time between first and last
 chunk; it counts in no user speed, in neither run, and where there are many of them there is no user speed at all. The
-interval resamples prompts and takes a prompt's figures from both runs together, so that what is slow about a prompt in
-both does not count as noise.
+interval takes five prompts or more. It resamples prompts and takes a prompt's figures from both runs together, so that
+what is slow about a prompt in both does not count as noise.
 """
 
 from __future__ import annotations

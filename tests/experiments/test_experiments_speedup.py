@@ -56,9 +56,12 @@ def test_the_same_id_in_two_categories_is_two_prompts():
     assert speedup(rows, rows, closed_loop=True).prompts == 2
 
 
-def test_one_prompt_has_no_interval():
-    found = speedup([answer("a", 11)], [answer("a", 11)], closed_loop=True)
-    assert (found.user, found.user_interval) == (pytest.approx(1.0), None)
+@pytest.mark.parametrize(("prompts", "has"), [(1, False), (4, False), (5, True)])
+def test_too_few_prompts_have_no_interval(prompts, has):
+    rows = [answer(str(n), 11) for n in range(prompts)]
+    found = speedup(rows, rows, closed_loop=True)
+    assert found.user == pytest.approx(1.0)
+    assert (found.user_interval is not None) is has
 
 
 def test_answers_that_were_not_streamed_have_no_user_speed():
@@ -114,7 +117,7 @@ def test_the_share_of_equal_answers_is_told():
 
 
 @given(
-    st.lists(st.tuples(st.integers(2, 500), st.floats(0.01, 10), st.floats(0.01, 100)), min_size=2, max_size=12),
+    st.lists(st.tuples(st.integers(2, 500), st.floats(0.01, 10), st.floats(0.01, 100)), min_size=5, max_size=12),
     st.floats(0.1, 10),
 )
 def test_a_run_that_is_faster_by_one_factor_everywhere_has_that_speedup_with_no_width(prompts, factor):
