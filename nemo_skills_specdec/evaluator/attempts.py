@@ -37,7 +37,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     Attributes:
         status: `open` while it runs, and for ever if it was killed; `cut_off` if it ended with an error.
         planned_rows: rows it set out to generate.
-        concurrency: requests in flight at most; no more than these can have been cut off.
+        longest_row: turns of the row that has most.
+        concurrency: rows in progress at most.
         before: snapshots when it began, one per metrics endpoint.
         after: snapshots when it ended; empty if it was killed and never started again.
         closed_late: it was killed, and `after` was taken when the next attempt began.
@@ -46,6 +47,7 @@ class Attempt(msgspec.Struct, kw_only=True):
 
     started_at: float
     planned_rows: int
+    longest_row: int
     concurrency: int
     before: list[Snapshot]
     after: list[Snapshot] = []
@@ -133,10 +135,14 @@ def taking_part(attempts: Iterable[Attempt], response_ids: Collection[str]) -> l
 
 
 def cut_off_requests(attempt: Attempt) -> int:
-    """How many requests the end of an attempt may have cut off; each of them left steps in the counters."""
+    """How many requests the end of an attempt may have wasted; each of them left steps in the counters.
+
+    A row that was in progress starts again from its first turn.
+    """
     if attempt.status == "complete":
         return 0
-    return max(min(attempt.planned_rows - attempt.finished_rows, attempt.concurrency), 0)
+    unfinished = max(attempt.planned_rows - attempt.finished_rows, 0)
+    return min(unfinished, attempt.concurrency) * attempt.longest_row
 
 
 def joined_windows(attempts: Iterable[Attempt]) -> list[Window]:
@@ -196,8 +202,8 @@ def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Find
             Finding(
                 code="attempt_cut_off",
                 severity="warning" if relied_on else "info",
-                message=f"The job was interrupted and went on later: up to {cut_off} requests were cut off and sent "
-                "again, and the counters hold the steps of both."
+                message=f"The job was interrupted and went on later: up to {cut_off} requests of rows that were not "
+                "finished were sent again, and the counters hold the steps of both."
                 + (" One window was closed only when the job went on." if late else ""),
                 numbers={"attempts": len(attempts), "requests_cut_off": cut_off, "closed_late": late},
             )

@@ -9,6 +9,7 @@ not its version, decide how.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -19,7 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from nemo_skills_specdec.errors import DataError, IdentityError, ServerError, SpecdecError, UsageError
+from nemo_skills_specdec.errors import IdentityError, ServerError, SpecdecError, UsageError
+from nemo_skills_specdec.evaluator.conversation import conversation_of, identity_of, split_turns, together
 from nemo_skills_specdec.evaluator.job import (
     Job,
     Target,
@@ -34,7 +36,7 @@ from nemo_skills_specdec.evaluator.job import (
 from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
 from nemo_skills_specdec.evaluator.server_flags import with_statistics
 from nemo_skills_specdec.evaluator.summary import told_in_words
-from nemo_skills_specdec.records import Message, RequestRecord, prompt_sha256, read_prompt_rows
+from nemo_skills_specdec.records import RequestRecord, read_prompt_rows
 from nemo_skills_specdec.servers.base import EngineName
 from nemo_skills_specdec.servers.fetch import API_KEY_VARIABLE, bearer
 
@@ -84,42 +86,6 @@ def server_url(server: Mapping[str, Any]) -> str:
     if given and str(given) != "None":
         return str(given)
     return f"http://{server.get('host', '127.0.0.1')}:{server.get('port', 5000)}"
-
-
-def conversation_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The messages of an input row, as new objects: our prompt sets have `messages`, others `turns` or `prompt`.
-
-    Raises:
-        DataError: the row has none of them.
-    """
-    if row.get("messages"):
-        return [{"role": message["role"], "content": message["content"]} for message in row["messages"]]
-    for key in ("turns", "prompt", "text"):
-        if row.get(key):
-            texts = row[key] if isinstance(row[key], list) else [row[key]]
-            return [{"role": "user", "content": text} for text in texts]
-    raise DataError("an input row has none of `messages`, `turns`, `prompt`, `text`; one of them is needed")
-
-
-def split_turns(messages: list[dict[str, str]]) -> list[list[dict[str, str]]]:
-    """What each turn adds to the conversation: up to and including a user message that no assistant message follows."""
-    turns: list[list[dict[str, str]]] = []
-    pending: list[dict[str, str]] = []
-    for position, message in enumerate(messages):
-        pending.append(message)
-        follower = messages[position + 1]["role"] if position + 1 < len(messages) else None
-        if message["role"] == "user" and follower != "assistant":
-            turns.append(pending)
-            pending = []
-    return turns
-
-
-def identity_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Question id and category of an input row, as `read_prompt_rows` gives them."""
-    identity = row.get("question_id", row.get("id"))
-    if identity in (None, ""):
-        identity = prompt_sha256([Message(m["role"], m["content"]) for m in conversation_of(row)])[:32]  # type: ignore[arg-type]
-    return str(identity), str(row.get("category") or "uncategorized")
 
 
 def server_command(build: Callable[..., tuple[str, int]]) -> Callable[..., tuple[str, int]]:
@@ -211,10 +177,12 @@ def task_class() -> type:
                 self.target,
                 Path(self.cfg.output_file),
                 planned_rows=len(data),
+                longest_row=max((len(split_turns(conversation_of(row))) for row in data), default=0),
                 concurrency=self.cfg.max_concurrent_requests,
                 arguments=_arguments(self.cfg),
             )
             self.extras = request_extras(self.job.info)
+            self.places = asyncio.Semaphore(self.cfg.max_concurrent_requests)
             try:
                 await super().async_loop(data)
             except BaseException:
@@ -223,6 +191,12 @@ def task_class() -> type:
             close_job(self.job, "complete")
 
         async def process_single_datapoint(self, data_point: Row, all_data: list[Row], **rest: Any) -> Row:
+            # All rows are started at once. One place a row keeps its turns together, so that few rows are in progress
+            # when the job is interrupted.
+            async with self.places:
+                return await self._converse(data_point, all_data, **rest)
+
+        async def _converse(self, data_point: Row, all_data: list[Row], **rest: Any) -> Row:
             question_id, category = identity_of(data_point)
             messages: list[dict[str, str]] = []
             records: list[RequestRecord] = []
@@ -237,7 +211,7 @@ def task_class() -> type:
                 if record.error is not None:
                     break
                 messages.append({"role": "assistant", "content": record.generation})
-            row = results[0] if len(results) == 1 else _together(results)
+            row = results[0] if len(results) == 1 else together(results)
             row.update(stamps_of(records), question_id=question_id, category=category, subset_for_metrics=category)
             errors = [f"turn {record.turn}: {record.error}" for record in records if record.error is not None]
             return row | ({"error": "; ".join(errors)} if errors else {})
@@ -384,18 +358,6 @@ def _arguments(cfg: Any) -> dict[str, Any]:
         "num_chunks": cfg.num_chunks,
         "chunk_id": cfg.chunk_id,
     }
-
-
-def _together(results: list[Row]) -> Row:
-    """One row from the results of several turns: a text a turn, tokens summed."""
-    row: Row = {
-        "generation": [result["generation"] for result in results],
-        "num_generated_tokens": sum(result["num_generated_tokens"] for result in results),
-        "finish_reason": results[-1].get("finish_reason"),
-    }
-    if any("reasoning_content" in result for result in results):
-        row["reasoning_content"] = [result.get("reasoning_content") for result in results]
-    return row
 
 
 if __name__ == "__main__":

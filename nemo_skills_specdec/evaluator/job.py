@@ -137,6 +137,7 @@ def open_job(
     output: Path,
     *,
     planned_rows: int,
+    longest_row: int,
     concurrency: int,
     arguments: Mapping[str, Any],
 ) -> Job:
@@ -157,7 +158,13 @@ def open_job(
         close_late(kept.attempts[-1], before, time.time())
         book_responses(kept, responses_of(started), finished_rows=len(started))
     kept.attempts.append(
-        Attempt(started_at=time.time(), planned_rows=planned_rows, concurrency=concurrency, before=before)
+        Attempt(
+            started_at=time.time(),
+            planned_rows=planned_rows,
+            longest_row=longest_row,
+            concurrency=concurrency,
+            before=before,
+        )
     )
     write_attempts(side_file(output), kept)
     errors = [snapshot.error for snapshot in before if snapshot.error is not None]
