@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 from nemo_skills_specdec.errors import IdentityError, ServerError, SpecdecError, UsageError
 from nemo_skills_specdec.evaluator.conversation import conversation_of, identity_of, split_turns, together
@@ -96,9 +97,9 @@ def server_command(build: Callable[..., tuple[str, int]]) -> Callable[..., tuple
     ) -> tuple[str, int]:
         executor = (cluster_config or {}).get("executor")
         files = tempfile.mkdtemp(prefix="sglang-request-metrics-") if executor == "none" else None
-        if executor == "local":
-            # Both containers of a job see the job's own folder here.
-            files = f"/nemo_run/sglang-request-metrics-{os.getpid()}"
+        if executor in ("local", "slurm"):
+            # Where the containers of one job see the job's own folder.
+            files = f"/nemo_run/sglang-request-metrics-{uuid4().hex[:8]}"
         arguments = with_statistics(rest.get("server_type", ""), server_args, files)
         return build(*positional, server_args=arguments, cluster_config=cluster_config, **rest)
 
