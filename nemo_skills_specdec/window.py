@@ -178,32 +178,40 @@ def tokens_cut_off(reading: CounterReading) -> int | None:
     return emitted - traffic.generation_tokens
 
 
+def check_counts(first: str, one: AcceptanceCounts, second: str, other: AcceptanceCounts) -> list[Finding]:
+    """Compares two sources of the same counts, as far as both know them; exact ones must agree to the integer.
+
+    Args:
+        first: what `one` comes from, in words and as part of a name: `responses`, `counters`.
+        second: what `other` comes from.
+    """
+    differences = {
+        name: (mine, theirs)
+        for name in ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
+        if (mine := getattr(one, name)) is not None and (theirs := getattr(other, name)) is not None and mine != theirs
+    }
+    if not differences:
+        return []
+    told = ", ".join(f"{name} {mine} against {theirs}" for name, (mine, theirs) in differences.items())
+    return [
+        Finding(
+            code="sources_disagree",
+            severity="warning",
+            message=f"The {first} and the {second} disagree: {told}. Foreign traffic, aborted requests or another "
+            "server's metrics explain that; the responses are ours alone.",
+            numbers={
+                f"{source.replace(' ', '_')}_{name}": value
+                for name, pair in differences.items()
+                for source, value in zip((first, second), pair, strict=True)
+            },
+        )
+    ]
+
+
 def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> list[Finding]:
     """Compares the sum over all answers' own statistics with the counters of the same window."""
     if reading.counts is not None:
-        differences = {
-            name: (mine, theirs)
-            for name in ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
-            if (mine := getattr(per_request, name)) is not None
-            and (theirs := getattr(reading.counts, name)) is not None
-            and mine != theirs
-        }
-        if differences:
-            told = ", ".join(f"{name} {mine} against {theirs}" for name, (mine, theirs) in differences.items())
-            return [
-                Finding(
-                    code="sources_disagree",
-                    severity="warning",
-                    message=f"The responses and the counters disagree: {told}. Foreign traffic, aborted requests or "
-                    "another server's metrics explain that; the responses are ours alone.",
-                    numbers={
-                        f"{source}_{name}": value
-                        for name, pair in differences.items()
-                        for source, value in zip(("response", "counters"), pair, strict=True)
-                    },
-                )
-            ]
-        return []
+        return check_counts("responses", per_request, "counters", reading.counts)
     bounds, length = reading.acceptance_length_bounds, per_request.acceptance_length
     if bounds is not None and length is not None and not bounds.low - 1e-9 <= length <= bounds.high + 1e-9:
         return [

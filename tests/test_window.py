@@ -114,7 +114,7 @@ def test_sources_that_disagree_are_named_with_both_numbers():
     (finding,) = check_sources(other, READING)
     assert finding.code == "sources_disagree"
     assert "num_drafts 700 against 768" in finding.message
-    assert finding.numbers == {"response_num_drafts": 700, "counters_num_drafts": 768}
+    assert finding.numbers == {"responses_num_drafts": 700, "counters_num_drafts": 768}
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [(3.0, 3.1, []), (3.1, 3.2, ["sources_disagree"])])

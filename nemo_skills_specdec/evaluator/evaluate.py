@@ -29,6 +29,7 @@ from nemo_skills_specdec.servers.engines import ENGINES
 from nemo_skills_specdec.servers.reading import read_window
 from nemo_skills_specdec.servers.request_file import RequestFiles
 from nemo_skills_specdec.window import (
+    check_counts,
     check_sources,
     check_traffic,
     describe_steps,
@@ -164,6 +165,7 @@ def evaluate(
         wall_seconds=sum(m.wall_seconds for m in measured.values()),
     )
     findings += [*info.findings, *check_request(request, info)]
+    findings += _check_parts(whole, measured)
     findings += _check_window(whole, request, warmup_requests=len(warm), interrupted=interrupted)
     findings += check_records(records, prompts_planned=len(rows), interrupted=interrupted)
     findings += check_lag(lags)
@@ -334,6 +336,18 @@ def _check_window(
     counts = per_request_counts(whole.records)
     if counts is not None and complete:
         findings += check_sources(counts, reading)
+    return findings
+
+
+def _check_parts(whole: Measured, windows: Mapping[str, Measured]) -> list[Finding]:
+    """Compares what must be the same said twice: request files and responses, categories and their total."""
+    findings: list[Finding] = []
+    in_responses = per_request_counts([r for r in whole.records if r.counts_source == "response"])
+    if whole.request_file is not None and in_responses is not None and has_statistics(whole.records):
+        findings += check_counts("responses", in_responses, "request files", whole.request_file)
+    parts = [m.reading.counts for m in windows.values() if m.reading is not None and m.reading.counts is not None]
+    if whole.reading is not None and whole.reading.counts is not None and len(parts) == len(windows) > 1:
+        findings += check_counts("categories together", total(parts), "total", whole.reading.counts)
     return findings
 
 
