@@ -17,7 +17,7 @@ from nemo_skills_specdec.embedded.weights import Floats
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A chain of proposed tokens, and the distribution of each."""
+    """A chain of proposed tokens, or a tree of them in level order, and the distribution of each."""
 
     tokens: list[int]
     distributions: list[Floats | None]
@@ -38,6 +38,9 @@ class Drafter(Protocol):
     def propose(self, sequences: Items[Sequence]) -> list[Draft]:
         """One draft for each sequence; sequence b sits in slot b."""
 
+    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
+        """Notes the nodes of a tree, drafted behind position `root`, that were accepted; never called for chains."""
+
     def forget(self, sequence: Sequence) -> None:
         """Drops what is kept for a finished sequence."""
 
@@ -57,6 +60,9 @@ class DraftModel:
     def move(self, source: int, destination: int, length: int) -> None:
         """Moves the cache along."""
         self._cache.move(source, destination, length)
+
+    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
+        """Nothing: an accepted chain lies where it belongs."""
 
     def forget(self, sequence: Sequence) -> None:
         """Nothing is kept beside the slot."""
@@ -111,6 +117,9 @@ class PromptLookup:
     def move(self, source: int, destination: int, length: int) -> None:
         """Nothing: texts are indexed by sequence, not by slot."""
 
+    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
+        """Nothing: this drafts chains."""
+
     def forget(self, sequence: Sequence) -> None:
         """Drops the index of a finished text."""
         self._tables.pop(sequence, None)
@@ -143,6 +152,9 @@ class NoDrafter:
         """Nothing to do."""
 
     def move(self, source: int, destination: int, length: int) -> None:
+        """Nothing to do."""
+
+    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
         """Nothing to do."""
 
     def forget(self, sequence: Sequence) -> None:

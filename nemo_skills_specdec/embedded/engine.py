@@ -9,18 +9,29 @@ next step on. As in vLLM a text's first token comes from its prefill, without a 
 import time
 from collections import deque
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from nemo_skills_specdec.embedded.draft_tree import DraftTree
 from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, NoDrafter, PromptLookup
 from nemo_skills_specdec.embedded.ledger import Ledger
-from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, load
+from nemo_skills_specdec.embedded.llama import Branches, KeyValueCache, Llama, load
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.embedded.sampling import Shape, draw, probabilities, verify, verify_greedy
+from nemo_skills_specdec.embedded.sampling import (
+    Shape,
+    draw,
+    probabilities,
+    verify,
+    verify_greedy,
+    verify_tree,
+    verify_tree_greedy,
+)
 from nemo_skills_specdec.embedded.sequence import Ending, FinishReason, Sequence, StepOutput, StepReport
 from nemo_skills_specdec.embedded.text import GrowingText, Vocabulary
+from nemo_skills_specdec.embedded.tree_drafter import DraftTreeModel
 from nemo_skills_specdec.embedded.weights import read_config
 from nemo_skills_specdec.errors import DataError, UsageError
 
@@ -55,7 +66,7 @@ def load_models(options: EmbeddedOptions) -> Models:
     folder = Path(options.model_dir) if options.model_dir is not None else Path(__file__).parent / "models"
     config = read_config(folder / "target")
     context = min(options.max_model_len or config.max_position_embeddings, config.max_position_embeddings)
-    capacity = context + (options.draft_length if options.speculative else 0) + 1
+    capacity = context + (options.proposed if options.speculative else 0) + 1
     vocabulary = Vocabulary(folder, size=config.vocab_size)
     target = load(folder / "target", positions=capacity)
     draft = load(folder / "draft", positions=capacity) if options.method == "draft_model" else None
@@ -79,8 +90,11 @@ class Engine:
     def __init__(self, models: Models, options: EmbeddedOptions, *, index: int = 0) -> None:
         self.index = index
         self.models = models
-        self.draft_length = options.draft_length if options.speculative else 0
-        self.ledger = Ledger(index, self.draft_length, keep=options.ledger_requests)
+        self.draft_length = options.positions if options.speculative else 0
+        self._tree = options.tree if options.speculative else None
+        self._children = self._tree.children if self._tree else []
+        self._branches = _branches(self._tree) if self._tree else None
+        self.ledger = Ledger(index, self.draft_length, keep=options.ledger_requests, tree=self._tree)
         self.truncated_prompts = 0
         self._slots = options.max_num_seqs
         # One slot more than sequences run: the prefill works there, so running sequences stay side by side.
@@ -239,15 +253,21 @@ class Engine:
             rows = np.flatnonzero((np.arange(width) < np.array(lengths)[:, None]).ravel())
         starts = np.array([len(sequence.tokens) - 1 for sequence in running])
         target = self.models.target
-        logits = target.logits(target.forward(self._cache, tokens, starts, rows=rows))
+        logits = target.logits(target.forward(self._cache, tokens, starts, rows=rows, branches=self._branches))
 
         ended: list[int] = []
-        for slot, (sequence, draft, chain) in enumerate(
+        for slot, (sequence, draft, (nodes, following)) in enumerate(
             zip(running, drafts, self._verified(drafts, lengths, logits), strict=True)
         ):
-            drafted, accepted = len(draft.tokens), len(chain) - 1
+            drafted, accepted = len(draft.tokens), len(nodes)
+            if self._tree is not None:
+                self._cache.keep(slot, int(starts[slot]), nodes)
+                self._drafter.keep(slot, int(starts[slot]), nodes)
+            chain = [*(draft.tokens[node - 1] for node in nodes), following]
             output = self._emit(sequence, chain, prefill=False, drafted=drafted, accepted=accepted)
-            self.ledger.verified(sequence.steps, self._step, drafted=drafted, accepted=accepted, emitted=output.emitted)
+            self.ledger.verified(
+                sequence.steps, self._step, drafted=drafted, accepted=accepted, emitted=output.emitted, nodes=nodes
+            )
             outputs.append(output)
             if sequence.finish_reason is not None:
                 ended.append(slot)
@@ -256,8 +276,10 @@ class Engine:
         for sequence in finished:
             self._close(sequence)
 
-    def _verified(self, drafts: list[Draft], lengths: list[int], logits: np.ndarray) -> Iterator[list[int]]:
-        """For each sequence the accepted tokens, and the one that follows them."""
+    def _verified(
+        self, drafts: list[Draft], lengths: list[int], logits: np.ndarray
+    ) -> Iterator[tuple[Items[int], int]]:
+        """For each sequence the accepted tokens, by their number in the draft from 1 on, and the token that follows."""
         running = self._running
         greedy = [sequence.shape.greedy for sequence in running]
         best = logits.argmax(axis=1).tolist() if any(greedy) else []
@@ -274,11 +296,18 @@ class Engine:
         for sequence, draft, length in zip(running, drafts, lengths, strict=True):
             rows = slice(start, start + length)
             start += length
+            uniform = sequence.rng.random
+            if self._tree is not None:
+                if sequence.shape.greedy:
+                    yield verify_tree_greedy(self._children, draft.tokens, best[rows])
+                else:
+                    yield verify_tree(self._children, draft.tokens, draft.distributions, shaped[rows], uniform)
+                continue
             if sequence.shape.greedy:
                 accepted, following = verify_greedy(draft.tokens, best[rows])
             else:
-                accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], sequence.rng.random)
-            yield [*draft.tokens[:accepted], following]
+                accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], uniform)
+            yield range(1, accepted + 1), following
 
     def _emit(self, sequence: Sequence, tokens: list[int], *, prefill: bool, drafted: int, accepted: int) -> StepOutput:
         emitted, text = sequence.extend(tokens)
@@ -314,6 +343,10 @@ class Engine:
         self._drafter.forget(sequence)
 
 
+def _branches(tree: DraftTree) -> Branches:
+    return Branches(offset=0, depths=np.array(tree.depths), visible=tree.ancestry())
+
+
 def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
     if options.method == "ngram":
         return PromptLookup(
@@ -323,6 +356,10 @@ def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
         )
     if options.method == "draft_model":
         assert models.draft is not None, "load_models reads the draft model for this method"
+        if options.tree is not None:
+            return DraftTreeModel(
+                models.draft, slots=options.max_num_seqs + 1, capacity=models.capacity, tree=options.tree
+            )
         return DraftModel(
             models.draft,
             slots=options.max_num_seqs + 1,

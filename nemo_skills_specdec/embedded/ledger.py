@@ -7,9 +7,11 @@ Hence generated = 1 + sum(emitted), and emitted = accepted + 1 - overshoot in ea
 """
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.embedded.draft_tree import DraftTree
 
 
 class RequestSteps:
@@ -24,12 +26,14 @@ class RequestSteps:
         drafted: draft tokens of each step; 0 where the drafter had none.
         accepted: accepted ones.
         emitted: tokens that became part of the text.
+        ranks: of a tree's accepted nodes, all steps one after the other (`accepted` says how many belong to each);
+            empty for chains.
         finish_reason: stop, length, abort, error; None while running.
     """
 
     __slots__ = (
-        "accepted", "drafted", "emitted", "engine", "finish_reason", "first_tokens", "prompt_tokens", "request_id",
-        "step",
+        "accepted", "drafted", "emitted", "engine", "finish_reason", "first_tokens", "prompt_tokens", "ranks",
+        "request_id", "step",
     )  # fmt: skip
 
     def __init__(self, request_id: str, engine: int, prompt_tokens: int) -> None:
@@ -41,6 +45,7 @@ class RequestSteps:
         self.drafted = array("H")
         self.accepted = array("H")
         self.emitted = array("H")
+        self.ranks = array("H")
         self.finish_reason: str | None = None
 
     @property
@@ -80,13 +85,20 @@ class RequestSteps:
             "drafted": self.drafted.tolist(),
             "accepted": self.accepted.tolist(),
             "emitted": self.emitted.tolist(),
+            **({"ranks": self.ranks.tolist()} if self.ranks else {}),
         }
 
 
 class Totals:
-    """Sums over all steps that an engine ever made; nothing is ever subtracted."""
+    """Sums over all steps that an engine ever made; nothing is ever subtracted.
 
-    def __init__(self, draft_length: int) -> None:
+    Attributes:
+        offered_by_rank: for a tree, at [depth][rank] the steps that reached a node of this depth (0 is the root) with a
+            child of this rank.
+        accepted_by_rank: those of them in which that child was accepted.
+    """
+
+    def __init__(self, positions: int, breadth: int = 0) -> None:
         self.requests = 0
         self.finished = 0
         self.aborted = 0
@@ -96,9 +108,11 @@ class Totals:
         self.drafted_steps = 0
         self.draft_tokens = 0
         self.accepted_tokens = 0
-        self.accepted_per_position = [0] * draft_length
+        self.accepted_per_position = [0] * positions
         self.emitted_tokens = 0
         self.overshoot_tokens = 0
+        self.offered_by_rank = [[0] * breadth for _ in range(positions if breadth else 0)]
+        self.accepted_by_rank = [[0] * breadth for _ in range(positions if breadth else 0)]
 
     def counts(self) -> AcceptanceCounts:
         """D, T, A and A_i of the drafted steps."""
@@ -111,22 +125,26 @@ class Totals:
 
     def as_dict(self) -> dict[str, Any]:
         """The form of `GET /ledger`; `generated_tokens` are all tokens of all texts."""
-        return {**vars(self), "generated_tokens": self.first_tokens + self.emitted_tokens}
+        sums = {name: value for name, value in vars(self).items() if not (name.endswith("_by_rank") and not value)}
+        return {**sums, "generated_tokens": self.first_tokens + self.emitted_tokens}
 
 
 class Ledger:
     """Totals of one engine, and the steps of its running and its latest finished requests."""
 
-    def __init__(self, engine: int, draft_length: int, *, keep: int) -> None:
+    def __init__(self, engine: int, positions: int, *, keep: int, tree: DraftTree | None = None) -> None:
         """Opens an empty ledger.
 
         Args:
             engine: index of the engine.
-            draft_length: K; 0 without speculation.
+            positions: K, or a tree's depth; 0 without speculation.
             keep: finished requests whose steps are kept; older ones only stay in the totals.
+            tree: what every step drafts; None for chains.
         """
         self.engine = engine
-        self.totals = Totals(draft_length)
+        self.totals = Totals(positions, tree.breadth if tree else 0)
+        self._children = tree.children if tree else []
+        self._ranks = tree.ranks if tree else []
         self.forgotten_requests = 0
         self._keep = keep
         # Dictionaries as ordered sets of records: a client may use one name for several requests.
@@ -146,8 +164,10 @@ class Ledger:
         self.totals.prompt_tokens += steps.prompt_tokens
         self.totals.first_tokens += 1
 
-    def verified(self, steps: RequestSteps, step: int, *, drafted: int, accepted: int, emitted: int) -> None:
-        """Books one decode step of one request."""
+    def verified(
+        self, steps: RequestSteps, step: int, *, drafted: int, accepted: int, emitted: int, nodes: Sequence[int] = ()
+    ) -> None:
+        """Books one decode step of one request; `nodes` are those of a tree that were accepted, from the root down."""
         steps.step.append(step)
         steps.drafted.append(drafted)
         steps.accepted.append(accepted)
@@ -162,6 +182,13 @@ class Ledger:
             totals.accepted_tokens += accepted
             for position in range(accepted):
                 totals.accepted_per_position[position] += 1
+        if self._children:
+            steps.ranks.extend(self._ranks[node] for node in nodes)
+            for depth, node in enumerate((0, *nodes)):
+                for rank in range(len(self._children[node])):
+                    totals.offered_by_rank[depth][rank] += 1
+            for depth, node in enumerate(nodes):
+                totals.accepted_by_rank[depth][self._ranks[node]] += 1
 
     def close(self, steps: RequestSteps, finish_reason: str) -> None:
         """Ends the record of a request."""

@@ -8,9 +8,10 @@ a rectangle (sequences x tokens), padded where sequences bring different numbers
 the pass changes a result only by float32 rounding (about 1e-6), because a matrix product may sum in another order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,22 @@ from nemo_skills_specdec.errors import DataError
 Integers = NDArray[np.int64]
 
 _MASKED = np.float32(-1e30)
+
+
+class Branches(msgspec.Struct, frozen=True):
+    """How tokens of a tree hang together, the same for every sequence of a pass.
+
+    The tree lies in the cache in one row, node by node, though nodes of a level stand at the same place of the text.
+
+    Attributes:
+        offset: nodes of the tree that lie in the cache already, before those of this pass.
+        depths: (tokens,), levels of the nodes of this pass; the root's is 0.
+        visible: (tokens, offset + tokens), the nodes that each of them sees: its ancestors and itself.
+    """
+
+    offset: int
+    depths: Integers
+    visible: NDArray[np.bool_]
 
 
 class KeyValueCache:
@@ -39,6 +56,12 @@ class KeyValueCache:
         """Copies the first `length` positions of one slot to another."""
         self.keys[:, destination, :, :length] = self.keys[:, source, :, :length]
         self.values[:, destination, :, :length] = self.values[:, source, :, :length]
+
+    def keep(self, slot: int, root: int, nodes: Sequence[int]) -> None:
+        """Puts a path of a tree, whose root lies at position `root`, right behind the root."""
+        behind, taken = slice(root + 1, root + 1 + len(nodes)), [root + node for node in nodes]
+        self.keys[:, slot, :, behind] = self.keys[:, slot][:, :, taken]
+        self.values[:, slot, :, behind] = self.values[:, slot][:, :, taken]
 
 
 class Llama:
@@ -101,6 +124,7 @@ class Llama:
         *,
         first_slot: int = 0,
         rows: Integers | None = None,
+        branches: Branches | None = None,
     ) -> Floats:
         """Appends tokens to sequences and returns the last layer's output, before the final norm.
 
@@ -110,6 +134,7 @@ class Llama:
             starts: (sequences,), the position of each sequence's first token here.
             first_slot: slot of the first sequence.
             rows: ascending flat indices of real tokens; None if all are real.
+            branches: how the tokens hang together; None if each follows the one before it.
 
         Returns:
             (rows, hidden size), rows in flat order.
@@ -130,13 +155,18 @@ class Llama:
         count = len(flat)
         reach = int(positions[-1]) + 1 if batch == 1 else int(positions.max()) + 1
         x = self.embedding[flat]
-        if batch == 1:
-            start = int(positions[0])
+        start = int(positions[0])
+        if branches is not None:
+            places = (starts[:, None] - branches.offset + branches.depths).ravel()
+            cosine, sine = self.cosine[places], self.sine[places]
+        elif batch == 1:
             cosine, sine = self.cosine[start:reach], self.sine[start:reach]
         else:
             cosine, sine = self.cosine[positions], self.sine[positions]
         mask = None
-        if batch > 1 or width > 1:
+        if branches is not None:
+            mask = _tree_mask(branches, starts, reach)
+        elif batch > 1 or width > 1:
             last = starts[:, None] + np.arange(width)
             mask = np.where(np.arange(reach) > last[:, :, None], _MASKED, np.float32(0))[:, None, None]
         rotated = np.empty((count, heads + groups, size), np.float32)
@@ -190,6 +220,16 @@ class Llama:
 def load(folder: Path, *, positions: int) -> Llama:
     """Reads a model folder; see `weights`."""
     return Llama(read_config(folder), read_weights(folder), positions=positions)
+
+
+def _tree_mask(branches: Branches, starts: Integers, reach: int) -> Floats:
+    """Every node sees the text before the tree, and of the tree what `visible` says."""
+    nodes = branches.visible.shape[1]
+    within = np.arange(reach) - (starts[:, None] - branches.offset)
+    seen = branches.visible[:, np.clip(within, 0, nodes - 1)].transpose(1, 0, 2)
+    sees = (within < 0)[:, None] | (seen & (within < nodes)[:, None])
+    mask: Floats = np.where(sees, np.float32(0), _MASKED)
+    return mask[:, None, None]
 
 
 def _transposed(matrix: Floats) -> Floats:

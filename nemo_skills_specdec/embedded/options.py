@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from nemo_skills_specdec.embedded.draft_tree import DraftTree, parse_tree
 from nemo_skills_specdec.errors import UsageError
 
 Dialect = Literal["vllm", "sglang"]
@@ -23,6 +24,9 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True):
         dialect: whose endpoints, response fields and metrics the server speaks.
         method: where drafts come from; `none` decodes one token a step.
         draft_length: K, draft tokens proposed a step. SGLang's `speculative_num_draft_tokens` is one more.
+        draft_tree: the tree that `draft_model` drafts in every step instead of a chain, in a form that
+            `draft_tree.parse_tree` reads; `draft_length` is then without effect. Only in the sglang dialect: vLLM has
+            no trees.
         prompt_lookup_min: shortest n-gram that `ngram` looks up, in tokens.
         prompt_lookup_max: longest one, tried first.
         max_num_seqs: sequences decoded together, per engine; further ones wait.
@@ -45,6 +49,7 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True):
     dialect: Dialect = "vllm"
     method: Method = "draft_model"
     draft_length: int = 3
+    draft_tree: str | None = None
     prompt_lookup_min: int = 2
     prompt_lookup_max: int = 4
     max_num_seqs: int = 64
@@ -68,6 +73,21 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True):
         """Whether any step can carry a draft."""
         return self.method != "none"
 
+    @property
+    def tree(self) -> DraftTree | None:
+        """The draft tree; None for chains."""
+        return None if self.draft_tree is None else parse_tree(self.draft_tree)
+
+    @property
+    def positions(self) -> int:
+        """The most draft tokens that one step can accept: K of a chain, the depth of a tree."""
+        return self.draft_length if self.tree is None else self.tree.depth
+
+    @property
+    def proposed(self) -> int:
+        """The most draft tokens that one step proposes: K of a chain, the nodes of a tree below its root."""
+        return self.draft_length if self.tree is None else self.tree.size
+
 
 def check(options: EmbeddedOptions) -> None:
     """Refuses options that contradict each other.
@@ -81,6 +101,10 @@ def check(options: EmbeddedOptions) -> None:
             raise UsageError(f"{name} is {getattr(options, name)}; it must be at least 1")
     if options.speculative and not 1 <= options.draft_length <= 32:
         raise UsageError(f"draft_length is {options.draft_length}; it must be between 1 and 32, or use method none")
+    if options.tree is not None and options.method != "draft_model":
+        raise UsageError(f"a draft tree needs method draft_model, not {options.method}")
+    if options.tree is not None and options.dialect != "sglang":
+        raise UsageError("vLLM verifies no trees; use a draft tree with dialect sglang")
     if options.prompt_lookup_max < options.prompt_lookup_min:
         raise UsageError(
             f"prompt_lookup_max ({options.prompt_lookup_max}) is below prompt_lookup_min ({options.prompt_lookup_min})"

@@ -7,6 +7,11 @@ more token is drawn from p after the last of them (the bonus token). Then P(emit
 look-up, greedy) has q = 1 there: accept with p(x), residual p without x.
 Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2023, theorem 3.5.
 
+A tree proposes several tokens after the same text: x_0 from q_0 = q, x_1 from q_1, which is q without x_0, normalised,
+and so on. They are tried one after the other, each by the rule above against what the ones before it have left of p.
+Each try is lossless for that rest, so the whole is for p. After an accepted token the tree goes on below it.
+Source: Miao et al., "SpecInfer", 2024, section 4.3, with draws without replacement.
+
 Temperature, top-k, top-p and min-p shape p and q alike, before the rule: the result is lossless for the shaped p.
 """
 
@@ -124,6 +129,97 @@ def verify(
             # Rounding can leave nothing where p equals q; p itself is then the limit.
             return accepted, draw(left if left.any() else p[accepted], uniform())
     return len(draft), draw(p[len(draft)], uniform())
+
+
+def verify_tree_greedy(
+    children: Sequence[Sequence[int]], draft: Sequence[int], best: Sequence[int]
+) -> tuple[list[int], int]:
+    """Follows the target's first choices through a tree.
+
+    Args:
+        children: of the root (node 0) and of nodes 1..N.
+        draft: tokens of nodes 1..N.
+        best: the target's first choice after nodes 0..N.
+
+    Returns:
+        The nodes accepted, from the root down, and the token that follows them.
+    """
+    accepted: list[int] = []
+    node = 0
+    while True:
+        following = next((child for child in children[node] if draft[child - 1] == best[node]), None)
+        if following is None:
+            return accepted, best[node]
+        node = following
+        accepted.append(node)
+
+
+def verify_tree(
+    children: Sequence[Sequence[int]],
+    draft: Sequence[int],
+    q: Sequence[Floats | None],
+    p: Floats,
+    uniform: Callable[[], float],
+) -> tuple[list[int], int]:
+    """Accepts a path of a tree by the rule of this module.
+
+    Args:
+        children: of the root (node 0) and of nodes 1..N, in the order in which they were drawn.
+        draft: tokens of nodes 1..N.
+        q: the distribution each was drawn from, without its earlier siblings; None where proposed for certain.
+        p: (N + 1, vocabulary), the target's distributions after nodes 0..N.
+        uniform: draws from [0, 1).
+
+    Returns:
+        The nodes accepted, from the root down, and the token that follows them.
+    """
+    accepted: list[int] = []
+    node = 0
+    while True:
+        left = p[node]
+        following = None
+        for child in children[node]:
+            token, proposed = draft[child - 1], q[child - 1]
+            if uniform() < acceptance_probability(left, proposed, token):
+                following = child
+                break
+            rest = residual(left, proposed, token)
+            total = rest.sum(dtype=np.float64)
+            # Rounding can leave nothing where the rest equals the draft's distribution; the rest is then the limit.
+            left = rest / np.float32(total) if total > 0 else left
+        if following is None:
+            return accepted, draw(left, uniform())
+        node = following
+        accepted.append(node)
+
+
+def draws_without_replacement(
+    distribution: Floats, ranking: Sequence[int], count: int, uniform: Callable[[], float]
+) -> tuple[list[int], list[Floats | None]]:
+    """Draws different tokens, and gives the distribution each was drawn from.
+
+    Args:
+        distribution: what to draw from.
+        ranking: at least `count` different tokens; where the distribution has fewer tokens than wanted, those of these
+            that were not drawn follow, proposed for certain.
+        count: tokens wanted.
+        uniform: draws from [0, 1).
+    """
+    tokens: list[int] = []
+    distributions: list[Floats | None] = []
+    left = distribution
+    while len(tokens) < count:
+        token = draw(left, uniform())
+        tokens.append(token)
+        distributions.append(left)
+        left = left.copy()
+        left[token] = 0.0
+        mass = left.sum(dtype=np.float64)
+        if mass <= 0.0:
+            break
+        left /= np.float32(mass)
+    rest = [int(token) for token in ranking if token not in tokens][: count - len(tokens)]
+    return tokens + rest, distributions + [None] * len(rest)
 
 
 def _filtered(weights: Floats, shape: Shape) -> Floats:

@@ -203,11 +203,14 @@ class SglangDialect:
 
 
 def speculative_fields(sequence: Sequence, options: EmbeddedOptions) -> dict[str, Any]:
-    """SGLang's statistics of one sequence: every step counts, each with K - 1 proposed tokens."""
+    """SGLang's statistics of one sequence: every step counts, each with K - 1 proposed tokens.
+
+    In a tree these are all nodes but the root, and the histogram counts the depth of the accepted path.
+    """
     steps = len(sequence.steps.step)
     accepted = sum(sequence.steps.accepted)
-    proposed = steps * options.draft_length
-    histogram = sequence.steps.histogram(options.draft_length, undrafted=True)
+    proposed = steps * options.proposed
+    histogram = sequence.steps.histogram(options.positions, undrafted=True)
     while len(histogram) > 1 and histogram[-1] == 0:
         histogram.pop()
     return {
@@ -261,8 +264,8 @@ def server_info(options: EmbeddedOptions, service: Service, windows: list[Accept
         "speculative_algorithm": algorithms[options.method],
         "speculative_draft_model_path": f"{served}-draft" if options.method == "draft_model" else None,
         "speculative_num_steps": num_steps(options),
-        "speculative_eagle_topk": 1 if options.speculative else None,
-        "speculative_num_draft_tokens": options.draft_length + 1 if options.speculative else None,
+        "speculative_eagle_topk": (options.tree.breadth if options.tree else 1) if options.speculative else None,
+        "speculative_num_draft_tokens": options.proposed + 1 if options.speculative else None,
         "speculative_accept_threshold_single": 1.0,
         "speculative_accept_threshold_acc": 1.0,
         "speculative_adaptive": False,

@@ -32,7 +32,7 @@ def num_steps(options: EmbeddedOptions) -> int | None:
     """`speculative_num_steps`: draft length, but for NGRAM the tree's depth bound K, one more than the draft length."""
     if not options.speculative:
         return None
-    return options.draft_length + 1 if options.method == "ngram" else options.draft_length
+    return options.draft_length + 1 if options.method == "ngram" else options.positions
 
 
 class AcceptanceWindow:
@@ -241,7 +241,7 @@ class _SchedulerMetrics:
         options = self._options
         if options.speculative:
             length, accepted_mean = means
-            values = (length, accepted_mean / options.draft_length, num_steps(options), options.draft_length + 1)
+            values = (length, accepted_mean / options.proposed, num_steps(options), options.proposed + 1)
             for gauge, value in zip(self._gauges, values, strict=False):
                 gauge.set(value or 0)
 
