@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -15,6 +16,7 @@ from nemo_skills_specdec.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 ENGINE = "Engine started here"
 
 
@@ -108,6 +110,7 @@ def show_waiting(console: Console, name: str) -> Iterator[Callable[[float, str],
 
     def tell(seconds: float, line: str) -> None:
         nonlocal told
+        line = _COLOURS.sub("", line)
         text = f"{name}: {seconds:.0f} s"
         if status is not None:
             status.update(f"{text}  {line[: max(console.width - len(text) - 8, 0)]}")

@@ -91,10 +91,15 @@ def test_sglangs_words_for_what_holds_for_every_engine():
         "--context-length 4096",
         "--dtype bfloat16",
         "--served-model-name name",
-        "--disable-cuda-graph",
+        "--cuda-graph-backend-decode disabled --cuda-graph-backend-prefill disabled",
     ):
         assert words in told
     assert told.endswith("--seed 1")
+
+
+def test_sglangs_older_word_for_no_cuda_graphs():
+    told = arguments(ServerOptions(engine="sglang", enforce_eager=True), Method(), version="0.5.22")
+    assert told[-1] == "--disable-cuda-graph"
 
 
 def test_the_printed_command_can_be_pasted_into_a_shell():

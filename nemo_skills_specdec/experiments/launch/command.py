@@ -110,8 +110,10 @@ def _sglang(
             "--dtype": server.dtype,
         }
     )
-    if server.enforce_eager:
+    if server.enforce_eager and at_least(version, (0, 5, 23)) is False:
         arguments.append("--disable-cuda-graph")
+    elif server.enforce_eager:
+        arguments += ["--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled"]
     arguments += translated.arguments
     files = request_files if at_least(version, (0, 5, 6)) and at_least(version, (0, 5, 19)) is False else None
     if files is not None and translated.arguments:
