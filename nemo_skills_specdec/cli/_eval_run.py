@@ -24,6 +24,7 @@ from nemo_skills_specdec.evaluator.run_directory import (
     manifest_of,
     output_rows,
     prepare_directory,
+    removed_if_empty,
     write_run,
     write_snapshots,
 )
@@ -78,11 +79,13 @@ def run(job: Job) -> None:
         job.output_dir or Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{job.benchmark.replace('/', '-')}"
     )
     prepare_directory(directory)
-    with _server(job, directory, errors) as started:
+    with removed_if_empty(directory), _server(job, directory, errors) as started:
         base_url = started.base_url
         headers = bearer(os.environ.get(job.api_key_env))
         metrics_urls = job.metrics_urls or (base_url,)
         info = detect(base_url, metrics_urls, headers, server_type=job.server_type)
+        if job.server_url is None and info.speculation == "on":
+            info.method = info.method or job.method or _OWN_METHODS.get(job.launch)
         # A server started here knows its model by the name it was started with.
         named = job.request.model if started.engine not in ("vllm", "sglang") else None
         request = msgspec.structs.replace(job.request, model=named or _first_model(info))
@@ -123,8 +126,7 @@ def _server(job: Job, directory: Path, console: Console) -> Iterator[Started]:
             raise UsageError("options of an engine are for one that is started here; drop them, or drop --server-url")
         yield Started(engine="running", base_url=job.server_url, metrics_urls=(job.server_url,))
         return
-    default: dict[str, MethodName] = {"embedded": "draft_model", "llamacpp": "ngram"}
-    name = job.method or default.get(job.launch, "none")
+    name = job.method or _OWN_METHODS.get(job.launch, "none")
     method = Method(
         name=name,
         draft_length=job.draft_length if name != "none" else None,
@@ -157,6 +159,8 @@ def _server(job: Job, directory: Path, console: Console) -> Iterator[Started]:
         yield started
 
 
+_OWN_METHODS: dict[str, MethodName] = {"embedded": "draft_model", "llamacpp": "ngram"}
+"""What the servers that bring their model along speculate with, unless told otherwise."""
 _STARTING = {
     "embedded": "no --server-url: starting the embedded engine",
     "llamacpp": "starting llama.cpp with SmolLM2-135M-Instruct",
@@ -214,7 +218,7 @@ def _turns(rows: list[PromptRow]) -> int:
 
 
 def _introduction(info: ServerInfo, job: Job, request: RequestOptions) -> str:
-    method = info.method or ("speculation off" if info.speculation == "off" else "method not told by the server")
+    method = info.method or ("speculation off" if info.speculation == "off" else "method unknown")
     draft = f", draft length {info.draft_length}" if info.draft_length else ""
     load = f"concurrency {job.load.concurrency}" if job.load.concurrency else "no concurrency limit"
     if job.load.request_rate:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,6 +66,18 @@ def prepare_directory(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}; give another --output-dir") from error
+
+
+@contextlib.contextmanager
+def removed_if_empty(path: Path) -> Iterator[None]:
+    """Takes the prepared directory away again if the block fails before anything is in it."""
+    try:
+        yield
+    except BaseException:
+        for folder in (path / "snapshots", path):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def manifest_of(

@@ -195,8 +195,9 @@ def test_an_unknown_host_is_one_line(tmp_path):
     check_refusal(run("--server-url", "http://no-such-host.invalid", "--output-dir", str(tmp_path / "o")), "is unknown")
 
 
-def test_a_wrong_port_is_one_line(tmp_path):
+def test_a_wrong_port_is_one_line_and_leaves_no_directory(tmp_path):
     check_refusal(run("--server-url", "http://127.0.0.1:9", "--output-dir", str(tmp_path / "o")), "connection refused")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_web_page_instead_of_a_server_is_one_line(web_page, tmp_path):
