@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.evaluator.rows import Row
-from nemo_skills_specdec.records import Message, prompt_sha256
+from nemo_skills_specdec.prepared.manifest import read_manifest
+from nemo_skills_specdec.prepared.verify import PLACEHOLDER_MARK, verify_file
+from nemo_skills_specdec.records import Finding, Message, prompt_sha256, read_prompt_rows
+
+
+def check_input(path: Path) -> list[Finding]:
+    """Remarks on a file of prompts, to be repeated beside numbers measured with them.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is broken, holds placeholders in place of texts, or is not what its manifest says.
+    """
+    if not path.exists():
+        where = "" if path.is_absolute() else f" below {Path.cwd()}"
+        raise UsageError(
+            f"{path} does not exist{where}; prepare the data, and run from the parent of --data_dir or, with a "
+            "benchmark map, from the root of the repository"
+        )
+    masked = [row.question_id for row in read_prompt_rows(path) for m in row.messages if PLACEHOLDER_MARK in m.content]
+    if masked:
+        raise DataError(
+            f"{path} holds placeholders in place of texts, e.g. in row {masked[0]}; prepare the data with "
+            "ns-specdec prepare"
+        )
+    if read_manifest(path) is None:
+        return []
+    verification, _ = verify_file(path)
+    if not verification.ok:
+        reasons = "; ".join(finding.message for finding in verification.findings if finding.severity == "invalid")
+        raise DataError(f"{path} must not be used: {reasons}")
+    return verification.findings
 
 
 def conversation_of(row: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from nemo_skills_specdec.errors import IdentityError, ServerError, SpecdecError, UsageError
-from nemo_skills_specdec.evaluator.conversation import conversation_of, identity_of, split_turns, together
+from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns, together
 from nemo_skills_specdec.evaluator.job import (
     Job,
     Target,
@@ -37,7 +37,7 @@ from nemo_skills_specdec.evaluator.job import (
 from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
 from nemo_skills_specdec.evaluator.server_flags import with_statistics
 from nemo_skills_specdec.evaluator.summary import told_in_words
-from nemo_skills_specdec.records import RequestRecord, read_prompt_rows
+from nemo_skills_specdec.records import Finding, RequestRecord
 from nemo_skills_specdec.servers.base import EngineName
 from nemo_skills_specdec.servers.fetch import API_KEY_VARIABLE, bearer
 
@@ -150,15 +150,10 @@ def task_class() -> type:
             self.target = _target(cfg, getattr(self.llm, "base_url", None))
             self.job: Job | None = None
             self.extras: dict[str, Any] = {}
+            self.remarks: list[Finding] = []
 
         def load_data(self) -> list[Row]:
-            path = Path(self.cfg.input_file)
-            if not path.exists() and not path.is_absolute():
-                raise UsageError(
-                    f"{path} does not exist below {Path.cwd()}; prepare the data, and run from the parent of "
-                    "--data_dir or, with a benchmark map, from the root of the repository"
-                )
-            read_prompt_rows(path)
+            self.remarks = check_input(Path(self.cfg.input_file))
             return [{**row, "messages": conversation_of(row)} for row in super().load_data()]
 
         def skip_completed_samples(self, data: list[Row]) -> list[Row]:
@@ -181,6 +176,7 @@ def task_class() -> type:
                 longest_row=max((len(split_turns(conversation_of(row))) for row in data), default=0),
                 concurrency=self.cfg.max_concurrent_requests,
                 arguments=_arguments(self.cfg),
+                remarks=self.remarks,
             )
             self.extras = request_extras(self.job.info)
             self.places = asyncio.Semaphore(self.cfg.max_concurrent_requests)

@@ -6,7 +6,7 @@ open_job -> answers (counts_of_response) -> close_job -> conclude
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +140,7 @@ def open_job(
     longest_row: int,
     concurrency: int,
     arguments: Mapping[str, Any],
+    remarks: Sequence[Finding] = (),
 ) -> Job:
     """Opens an attempt: asks the server what it is, looks at its counters, and writes both down.
 
@@ -152,9 +153,10 @@ def open_job(
     before = take_settled_snapshots(target.endpoints, target.headers, info)
     started = _unfinished_rows(output)
     earlier = read_attempts(side_file(output)) if started else None
-    kept = Attempts(server=info, attempts=[], arguments=dict(arguments))
+    kept = Attempts(server=info, attempts=[], arguments=dict(arguments), findings=list(remarks))
     if earlier is not None and earlier.attempts:
-        kept.attempts, kept.findings = earlier.attempts, earlier.findings
+        kept.attempts = earlier.attempts
+        kept.findings += [finding for finding in earlier.findings if finding not in kept.findings]
         close_late(kept.attempts[-1], before, time.time())
         book_responses(kept, responses_of(started), finished_rows=len(started))
     kept.attempts.append(
