@@ -111,7 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"share of {arguments.runs} runs whose 95 % interval contains the truth")
     for spread, kind in ((0.4, "answers of similar length"), (0.8, "answers of very different length")):
-        for prompts in (10, 20, 80, 320):
+        for prompts in (3, 4, 5, 10, 20, 80, 320):
             shares = coverage(prompts, arguments.runs, spread, arguments.seed)
             print(f"{kind}, {prompts:3d} prompts: " + "  ".join(f"{n} {100 * s:.1f} %" for n, s in shares.items()))
     for per_category in (4, 10, 80):

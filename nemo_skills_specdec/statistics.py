@@ -34,6 +34,8 @@ LEVEL = 0.95
 FEWEST_CLUSTERS = 5
 """Below this, no resampling makes a 95 % interval: even from the smallest to the largest of n values lies the median
 with a probability of 1 - 2 ** (1 - n) only, 0.88 for four and 0.94 for five."""
+FEWEST_WIDENED = 3
+"""Below this there is no interval at all: two prompts say next to nothing about how prompts differ."""
 _CHUNK = 1_000
 """Resamples drawn at a time: bounds memory at _CHUNK x prompts weights."""
 
@@ -98,6 +100,7 @@ def averages(prompts: Sequence[Prompt], *, seed: int = 0, resamples: int = RESAM
     pooled = total(requests)
     lengths = [x for counts in requests if (x := counts.acceptance_length) is not None]
     rates = [x for counts in requests if (x := counts.acceptance_rate) is not None]
+    longest = max((len(c.accepted_per_position or ()) for c in requests), default=0) or math.inf
     by_category: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         by_category.setdefault(prompt.category, []).append(prompt)
@@ -109,13 +112,13 @@ def averages(prompts: Sequence[Prompt], *, seed: int = 0, resamples: int = RESAM
             over=pooled.num_drafts or 0,
             acceptance_length=pooled.acceptance_length,
             acceptance_rate=pooled.acceptance_rate,
-            acceptance_length_interval=_length_interval([_pooled_row(p) for p in prompts], seed, resamples),
+            acceptance_length_interval=_length_interval([_pooled_row(p) for p in prompts], longest, seed, resamples),
         ),
         request_mean=Average(
             over=len(lengths),
             acceptance_length=mean(lengths),
             acceptance_rate=mean(rates),
-            acceptance_length_interval=_length_interval([_request_row(p) for p in prompts], seed, resamples),
+            acceptance_length_interval=_length_interval([_request_row(p) for p in prompts], longest, seed, resamples),
         ),
         category_macro=Average(
             over=len(category_lengths),
@@ -135,11 +138,11 @@ def intervals(clusters: Sequence[AcceptanceCounts], *, seed: int = 0, resamples:
         resamples: bootstrap samples drawn.
 
     Returns:
-        Intervals with None where a rate is undefined, where its counts are unknown, and for fewer than two prompts.
+        Intervals with None where a rate is undefined, where its counts are unknown, and for fewer than three prompts.
     """
     import numpy as np
 
-    if len(clusters) < 2:
+    if len(clusters) < FEWEST_WIDENED:
         return Intervals()
     knows_steps = all(c.num_drafts is not None for c in clusters)
     knows_drafted = all(c.num_draft_tokens is not None for c in clusters)
@@ -153,19 +156,18 @@ def intervals(clusters: Sequence[AcceptanceCounts], *, seed: int = 0, resamples:
             per_position = counts.accepted_per_position or ()
             row[3 : 3 + len(per_position)] = per_position
     sums = _resampled_sums(table, seed, resamples)
-    drafts, drafted, accepted = sums[:, 0], sums[:, 1], sums[:, 2]
-    expanded = _expanded_quantile(len(clusters))
-    length = _interval(accepted, drafts, expanded) if knows_steps else None
+
+    def ratio(numerator: int, denominator: int, most: float = 1.0) -> Interval | None:
+        return _ratio_interval(table, sums, numerator, denominator, most=most)
+
+    steps, drafted, accepted, first = 0, 1, 2, 3
+    length = ratio(accepted, steps, most=positions or math.inf) if knows_steps else None
     return Intervals(
         acceptance_length=None if length is None else Interval(1 + length.low, 1 + length.high),
-        acceptance_rate=_interval(accepted, drafted, expanded) if knows_drafted else None,
-        per_position_acceptance_rates=tuple(_interval(sums[:, 3 + i], drafts, expanded) for i in range(positions))
-        if knows_positions and positions
-        else None,
-        conditional_acceptance_rates=tuple(
-            _interval(sums[:, 3 + i], sums[:, 2 + i] if i else drafts, expanded) for i in range(positions)
-        )
-        if knows_positions and positions
+        acceptance_rate=ratio(accepted, drafted) if knows_drafted else None,
+        per_position_acceptance_rates=tuple(ratio(first + i, steps) for i in range(positions)) if positions else None,
+        conditional_acceptance_rates=tuple(ratio(first + i, first + i - 1 if i else steps) for i in range(positions))
+        if positions
         else None,
     )
 
@@ -230,12 +232,32 @@ def _resampled_sums(table: Matrix, seed: int, resamples: int) -> Matrix:
     return np.concatenate(chunks)
 
 
-def _interval(numerator: Matrix, denominator: Matrix, quantile: float) -> Interval | None:
-    """Interval of a ratio of sums; None if no resample defines it."""
-    defined = denominator > 0
+def _ratio_interval(
+    table: Matrix, sums: Matrix, numerator: int, denominator: int, *, most: float, least: float = 0.0
+) -> Interval | None:
+    """Interval of the ratio of two columns' sums, a value from `least` to `most`; None if no resample defines it.
+
+    Below `FEWEST_CLUSTERS` prompts resampling cannot reach beyond the prompts themselves, whose range holds the truth
+    too seldom. There the interval is joined with that of the jackknife and Student's t, within what is possible.
+    """
+    import numpy as np
+
+    defined = sums[:, denominator] > 0
     if not defined.any():
         return None
-    return _quantiles(numerator[defined] / denominator[defined], quantile)
+    prompts = len(table)
+    interval = _quantiles(sums[defined, numerator] / sums[defined, denominator], _expanded_quantile(prompts))
+    if prompts >= FEWEST_CLUSTERS:
+        return interval
+    whole = table.sum(axis=0)
+    left = whole - table
+    if (left[:, denominator] <= 0).any():
+        return Interval(least, most) if math.isfinite(most) else None
+    without = left[:, numerator] / left[:, denominator]
+    error = math.sqrt((prompts - 1) / prompts * float(np.sum((without - without.mean()) ** 2)))
+    reach = student_t_quantile(0.5 + LEVEL / 2, prompts - 1) * error
+    value = float(whole[numerator] / whole[denominator])
+    return Interval(max(least, min(interval.low, value - reach)), min(most, max(interval.high, value + reach)))
 
 
 def _quantiles(values: Any, quantile: float) -> Interval:
@@ -258,13 +280,15 @@ def _request_row(prompt: Prompt) -> tuple[float, float]:
     return sum(lengths), len(lengths)
 
 
-def _length_interval(rows: Sequence[tuple[float, float]], seed: int, resamples: int) -> Interval | None:
+def _length_interval(
+    rows: Sequence[tuple[float, float]], draft_length: float, seed: int, resamples: int
+) -> Interval | None:
     import numpy as np
 
-    if len(rows) < 2:
+    if len(rows) < FEWEST_WIDENED:
         return None
-    sums = _resampled_sums(np.array(rows, dtype=np.float64), seed, resamples)
-    return _interval(sums[:, 0], sums[:, 1], _expanded_quantile(len(rows)))
+    table = np.array(rows, dtype=np.float64)
+    return _ratio_interval(table, _resampled_sums(table, seed, resamples), 0, 1, most=1 + draft_length, least=1.0)
 
 
 def _macro_interval(by_category: Mapping[str, Sequence[Prompt]], seed: int, resamples: int) -> Interval | None:

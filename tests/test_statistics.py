@@ -47,9 +47,20 @@ def test_nothing_measured_gives_no_average():
     assert result.category_macro.acceptance_length is None
 
 
-def test_one_prompt_has_no_interval():
+def test_one_or_two_prompts_have_no_interval():
     assert intervals([LONG]) == Intervals()
-    assert averages(PROMPTS[:1]).pooled.acceptance_length_interval is None
+    assert intervals([LONG, SHORT]) == Intervals()
+    assert averages(PROMPTS[:2]).pooled.acceptance_length_interval is None
+
+
+def test_three_or_four_prompts_have_an_interval_wider_than_their_range_but_possible():
+    near = [request(50, 30, 15, 5), request(48, 30, 17, 5), request(52, 29, 14, 5)]
+    lengths = [counts.acceptance_length for counts in near]
+    interval = intervals(near).acceptance_length
+    assert 1.0 < interval.low < min(lengths)
+    assert max(lengths) < interval.high < 4.0
+    wild = intervals([request(100, 0, 0, 0), request(0, 0, 0, 100), request(50, 0, 0, 50)]).acceptance_length
+    assert (wild.low, wild.high) == (1.0, 4.0)
 
 
 def test_prompts_that_are_all_alike_have_an_interval_of_no_width():
@@ -60,14 +71,14 @@ def test_prompts_that_are_all_alike_have_an_interval_of_no_width():
 
 
 def test_an_interval_of_a_rate_that_no_prompt_defines_is_unknown():
-    result = intervals([request(10, 0, 0), request(5, 0, 0)])
+    result = intervals([request(10, 0, 0), request(5, 0, 0), request(7, 0, 0)])
     assert result.acceptance_length == Interval(1.0, 1.0)
     assert result.conditional_acceptance_rates == (Interval(0.0, 0.0), None)
 
 
 def test_unknown_counts_give_unknown_intervals():
     known = AcceptanceCounts(num_drafts=None, num_draft_tokens=30, num_accepted_tokens=15)
-    result = intervals([known, known])
+    result = intervals([known] * 5)
     assert result.acceptance_length is None
     assert result.acceptance_rate == Interval(0.5, 0.5)
     assert result.per_position_acceptance_rates is None
@@ -115,7 +126,7 @@ def test_student_t_quantiles_agree_with_the_tables(degrees, expected):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 40), min_size=4, max_size=4), min_size=2, max_size=12))
+@given(st.lists(st.lists(st.integers(0, 40), min_size=4, max_size=4), min_size=3, max_size=12))
 def test_an_interval_contains_only_possible_values(table):
     clusters = [request(*row) for row in table]
     result = intervals(clusters, resamples=200)
