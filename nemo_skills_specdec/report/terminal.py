@@ -120,7 +120,7 @@ def _speed(overall: Part) -> list[Text]:
     lines = [
         f"{overall.num_prompts} prompts, {overall.num_requests} requests{failed}, "
         f"{_count(speed.completion_tokens)} output tokens in {speed.wall_seconds:.1f} s",
-        f"all users together: {_speed_number(speed.output_tokens_per_second)} tok/s"
+        f"all users together: {_speed_number(speed.output_tokens_per_second)} tok/s",
     ]
     if speed.user_tokens_per_second is not None:
         ttft = f", TTFT {_milliseconds(speed.ttft_seconds.p50)}" if speed.ttft_seconds else ""
