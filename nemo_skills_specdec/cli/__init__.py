@@ -12,6 +12,7 @@ from nemo_skills_specdec.cli.doctor import doctor
 from nemo_skills_specdec.cli.eval import eval_command
 from nemo_skills_specdec.cli.experiment import experiment
 from nemo_skills_specdec.cli.export import export
+from nemo_skills_specdec.cli.parse_log import parse_log
 from nemo_skills_specdec.cli.prepare import prepare
 from nemo_skills_specdec.cli.serve import serve
 from nemo_skills_specdec.cli.sweep import sweep
@@ -34,6 +35,7 @@ app.command()(verify)
 app.command()(export)
 app.command()(experiment)
 app.command()(sweep)
+app.command()(parse_log)
 
 
 def _print_version(wanted: bool) -> None:
