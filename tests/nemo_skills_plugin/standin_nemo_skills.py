@@ -130,10 +130,14 @@ class RejectedError(Exception):
 
 
 class Client:
-    """Sends chat completions; `seen` keeps every body, and `fail_after` answers end in a lost connection."""
+    """Sends chat completions and keeps every body in `seen`.
 
-    def __init__(self, url, model="specdec-mini", fail_after=None):
-        self.base_url, self.model, self.fail_after, self.seen = f"{url}/v1", model, fail_after, []
+    After `fail_after` answers the connection is lost; a prompt that holds `rejected` is refused with status 400.
+    """
+
+    def __init__(self, url, model="specdec-mini", fail_after=None, rejected=None):
+        self.base_url, self.model, self.fail_after, self.rejected = f"{url}/v1", model, fail_after, rejected
+        self.seen = []
 
     async def generate_async(self, prompt, tokens_to_generate, temperature, include_response, extra_body, **rest):
         if self.fail_after is not None and len(self.seen) >= self.fail_after:
@@ -146,6 +150,8 @@ class Client:
             **extra_body,
         }
         self.seen.append(body)
+        if self.rejected is not None and self.rejected in prompt[-1]["content"]:
+            raise RejectedError(400, "this prompt is too long for\nthe model")
         answer = await asyncio.to_thread(requests.post, f"{self.base_url}/chat/completions", json=body, timeout=60)
         if answer.status_code != 200:
             raise RejectedError(answer.status_code, answer.text)

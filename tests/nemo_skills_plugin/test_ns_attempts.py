@@ -124,5 +124,5 @@ def test_what_is_written_is_read_again_and_a_broken_file_is_named(tmp_path):
     write_attempts(path, kept)
     assert read_attempts(path) == kept
     path.write_text("{")
-    with pytest.raises(DataError, match="output.jsonl.specdec.json cannot be read"):
+    with pytest.raises(DataError, match=r"output\.jsonl\.specdec\.json cannot be read"):
         read_attempts(path)

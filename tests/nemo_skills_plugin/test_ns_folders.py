@@ -185,5 +185,5 @@ def test_a_file_that_is_not_what_its_manifest_says_is_refused(tmp_path):
 
 def test_a_missing_file_says_from_where_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="does not exist below .* parent of --data_dir"):
+    with pytest.raises(UsageError, match=r"does not exist below .* parent of --data_dir"):
         check_input(Path("data/mini/test.jsonl"))

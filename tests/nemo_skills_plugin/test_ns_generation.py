@@ -184,14 +184,12 @@ def test_the_output_of_another_task_is_refused_in_one_line(tmp_path, vllm):
         task(tmp_path, Client(vllm.base_url)).generate()
 
 
-def test_a_prompt_that_the_server_rejects_is_kept_and_counted_and_the_others_go_on(tmp_path):
-    endless = ["word " * 400, "never sent"]
-    with start(EmbeddedOptions(dialect="vllm", max_model_len=96)) as server:
-        task(tmp_path, Client(server.base_url), [TURNS[0], endless]).generate()
-        evaluation = conclude(output(tmp_path), Target(url=server.base_url))
+def test_a_prompt_that_the_server_rejects_is_kept_and_counted_and_the_others_go_on(tmp_path, vllm):
+    task(tmp_path, Client(vllm.base_url, rejected="endless"), [TURNS[0], ["endless", "never sent"]]).generate()
+    evaluation = conclude(output(tmp_path), Target(url=vllm.base_url))
     good, bad = read_rows(output(tmp_path))
     assert "error" not in good
-    assert bad["error"].startswith("turn 0: RejectedError")
+    assert bad["error"] == "turn 0: RejectedError: this prompt is too long for the model"
     assert len(bad["requests"]) == 1
     assert (evaluation.overall.num_requests, evaluation.overall.num_failed) == (2, 1)
     assert "requests_failed" in [finding.code for finding in evaluation.overall.acceptance.findings]
@@ -207,16 +205,16 @@ def test_a_torn_last_row_is_sent_again(tmp_path, vllm):
 
 
 def test_a_server_that_tells_nothing_stops_the_run_at_the_first_answer(tmp_path):
-    with start(EmbeddedOptions(dialect="vllm", per_request_stats="none", disable_log_stats=True)) as server:
-        with pytest.raises(ServerError, match="neither the answers nor the metrics tell"):
-            task(tmp_path, Client(server.base_url)).generate()
+    options = EmbeddedOptions(dialect="vllm", per_request_stats="none", disable_log_stats=True)
+    with start(options) as server, pytest.raises(ServerError, match="neither the answers nor the metrics tell"):
+        task(tmp_path, Client(server.base_url)).generate()
     assert not output(tmp_path).exists()
 
 
 def test_a_server_without_speculation_is_refused_before_anything_is_sent(tmp_path):
     with start(EmbeddedOptions(dialect="vllm", method="none")) as server:
         client = Client(server.base_url)
-        with pytest.raises(ServerError, match="speculative decoding is off.*--speculative-config"):
+        with pytest.raises(ServerError, match=r"speculative decoding is off.*--speculative-config"):
             task(tmp_path, client).generate()
     assert client.seen == []
 

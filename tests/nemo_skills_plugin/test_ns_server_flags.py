@@ -1,4 +1,4 @@
-"""Flags for servers that NeMo-Skills starts: which ones, and that a shell gives them only to versions that know them."""
+"""Flags for servers that NeMo-Skills starts, and that a shell gives them only to versions that know them."""
 
 import os
 import subprocess
