@@ -1,0 +1,181 @@
+"""`ns-specdec tree`: the draft tree with the largest expected acceptance length."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nemo_skills_specdec.analysis.rank_rates import RankRates
+    from nemo_skills_specdec.analysis.tree_comparison import TreeReport
+    from nemo_skills_specdec.analysis.tree_measurement import TreeRun
+    from nemo_skills_specdec.records import Message
+
+
+def tree(
+    rates: Annotated[
+        Path | None,
+        typer.Option(help="JSON with acceptance by depth and rank; left out: measured on the embedded engine."),
+    ] = None,
+    nodes: Annotated[str, typer.Option(help="Nodes of the trees to build, e.g. 12,63,512.")] = "12",
+    levels: Annotated[int, typer.Option(min=1, help="Most levels of a tree.")] = 24,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="File with another tree to compare with; may be repeated.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run every tree on the embedded engine: predicted against measured.")
+    ] = False,
+    probe: Annotated[
+        str | None, typer.Option(help="Tree to measure the rates with, e.g. 4x2x2x1 (children per level).")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts to measure with; left out: mini.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens per prompt when measuring.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="When measuring; 0 is greedy.")] = 0.0,
+    steps: Annotated[int, typer.Option(min=2, help="Simulated steps of the Monte-Carlo check.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of simulation, sampling and intervals.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for rates.json, trees.json and a picture of every tree.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Build the draft tree of N nodes with the largest expected AL from acceptance by depth and rank."""
+    from nemo_skills_specdec.analysis.rank_rates import read_rank_rates
+    from nemo_skills_specdec.analysis.tree_comparison import compare_trees, named_tree
+    from nemo_skills_specdec.errors import UsageError
+
+    sizes = _sizes(nodes)
+    others = dict(named_tree(path) for path in compare or ())
+    if rates is not None and check:
+        raise UsageError("--check needs rates of the embedded engine itself; leave --rates out")
+    run, texts = None, []
+    if rates is not None:
+        known = read_rank_rates(rates)
+    else:
+        texts = _messages(prompts)
+        run, known = _measured(probe, texts, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    report = compare_trees(
+        known,
+        sizes=sizes,
+        levels=levels,
+        others=others,
+        steps=steps,
+        seed=seed,
+        probe=run if check else None,
+        prompts=texts,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        progress=lambda name: print(f"measuring {name}", file=sys.stderr),
+    )
+    if output is not None:
+        _write(output, report)
+    if json_output:
+        sys.stdout.write(_encoded(report) + "\n")
+    else:
+        _show(report)
+
+
+def _sizes(text: str) -> list[int]:
+    from nemo_skills_specdec.errors import UsageError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--nodes is {text!r}; write whole numbers with commas between, e.g. 12,63,512") from error
+
+
+def _messages(path: Path | None) -> list[Sequence[Message]]:
+    """First turns: later ones would need the answers."""
+    from nemo_skills_specdec.benchmarks.mini import load_mini
+    from nemo_skills_specdec.records import read_prompt_rows
+
+    rows = load_mini() if path is None else read_prompt_rows(path)
+    found: list[Sequence[Message]] = []
+    for row in rows:
+        first = next(i for i, message in enumerate(row.messages) if message.role == "user")
+        found.append(row.messages[: first + 1])
+    return found
+
+
+def _measured(probe: str | None, prompts: Sequence[Sequence[Message]], **how: Any) -> tuple[TreeRun, RankRates]:
+    from nemo_skills_specdec.analysis.tree_measurement import probe_tree, run_tree
+    from nemo_skills_specdec.embedded.draft_tree import parse_tree
+
+    print("measuring acceptance by depth and rank", file=sys.stderr)
+    run = run_tree(probe_tree() if probe is None else parse_tree(probe), prompts, **how)
+    words = "greedy" if how["temperature"] == 0 else f"temperature {how['temperature']:g}"
+    return run, run.rates(source=f"embedded engine, {len(prompts)} prompts, {words}")
+
+
+def _encoded(report: TreeReport) -> str:
+    import msgspec
+
+    return msgspec.json.encode(report).decode()
+
+
+def _write(folder: Path, report: TreeReport) -> None:
+    import msgspec
+
+    from nemo_skills_specdec.analysis.rank_rates import node_probabilities
+    from nemo_skills_specdec.analysis.tree_drawing import tree_svg
+    from nemo_skills_specdec.embedded.draft_tree import tree_of_paths
+    from nemo_skills_specdec.errors import UsageError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rates.json").write_bytes(msgspec.json.encode(report.rates) + b"\n")
+        (folder / "trees.json").write_text(_encoded(report) + "\n", encoding="utf-8")
+        for item in report.trees:
+            shape = tree_of_paths(item.nodes)
+            title = f"{item.name}: {item.num_nodes} nodes, expected AL {item.expected_acceptance_length:.3f}"
+            picture = tree_svg(shape, node_probabilities(shape, report.rates), title=title)
+            name = "".join(c if c.isalnum() or c in "-_." else "-" for c in item.name)
+            (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}; give another --output") from error
+
+
+def _show(report: TreeReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nemo_skills_specdec.analysis.rank_rates import node_probabilities
+    from nemo_skills_specdec.analysis.tree_drawing import tree_text
+    from nemo_skills_specdec.embedded.draft_tree import tree_of_paths
+    from nemo_skills_specdec.report.terminal import findings_lines
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print(f"acceptance by depth and rank ({report.rates.source})")
+    for depth, row in enumerate(report.rates.rates, start=1):
+        console.print(f"  {depth:2d}  " + "  ".join(f"{rate:.3f}" for rate in row))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("tree", no_wrap=True)
+    for name in ("nodes", "levels", "expected AL", "simulated", "measured AL", "95% CI"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in report.trees:
+        found = item.prediction
+        interval = found.measured_interval if found else None
+        table.add_row(
+            item.name,
+            str(item.num_nodes),
+            str(item.num_levels),
+            f"{item.expected_acceptance_length:.3f}",
+            f"{item.simulated_acceptance_length:.3f}",
+            f"{found.measured:.3f}" if found else "-",
+            f"{interval.low:.3f}-{interval.high:.3f}" if interval else "-",
+        )
+    console.print()
+    console.print(table)
+    for item in report.trees:
+        if item.built:
+            shape = tree_of_paths(item.nodes)
+            console.print(f"\n{item.name}")
+            console.print(tree_text(shape, node_probabilities(shape, report.rates)), markup=False)
+            for engine, arguments in item.engine_arguments.items():
+                console.print(f"{engine}: {arguments}", markup=False, soft_wrap=True)
+    for line in findings_lines(report.findings):
+        console.print(line)
