@@ -37,9 +37,7 @@ def test_no_file_knows_a_path_of_a_developers_machine():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     known = re.compile(rb"/(?:home|root|work|Users)/[A-Za-z.]")
     found = [
-        name
-        for name in tracked
-        if not name.startswith(("tests/", ".ci/")) and known.search((ROOT / name).read_bytes())
+        name for name in tracked if not name.startswith(("tests/", ".ci/")) and known.search((ROOT / name).read_bytes())
     ]
     assert found == []
 
