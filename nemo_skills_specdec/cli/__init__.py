@@ -16,6 +16,7 @@ from nemo_skills_specdec.cli.parse_log import parse_log
 from nemo_skills_specdec.cli.prepare import prepare
 from nemo_skills_specdec.cli.serve import serve
 from nemo_skills_specdec.cli.sweep import sweep
+from nemo_skills_specdec.cli.tree import tree
 from nemo_skills_specdec.cli.verify import verify
 from nemo_skills_specdec.errors import SpecdecError
 
@@ -36,6 +37,7 @@ app.command()(export)
 app.command()(experiment)
 app.command()(sweep)
 app.command()(parse_log)
+app.command()(tree)
 
 
 def _print_version(wanted: bool) -> None:
