@@ -166,6 +166,16 @@ def _remarks(
                 numbers={"ranks": known_ranks},
             )
         )
+    short = ", ".join(f"{name} has {tree.size}" for name, tree in built.items() if name != f"best-{tree.size}")
+    if short:
+        found.append(
+            Finding(
+                code="tree_smaller_than_asked",
+                severity="warning",
+                message=f"{short} nodes: no further one has a known chance of being accepted; measure more ranks and "
+                "levels with a bigger --probe, or allow more --levels",
+            )
+        )
     too_big = ", ".join(tree.name for tree in trees if measured and tree.num_nodes > LARGEST_MEASURED)
     if too_big:
         found.append(
@@ -193,7 +203,7 @@ def _remarks(
                 code="tree_prediction_shifted",
                 severity="info",
                 message=f"on the same prompts the expected AL is off by more than chance: {spans}. A tree "
-                " that accepts fewer tokens begins its steps at other, often easier, places of the text",
+                "that accepts fewer tokens begins its steps at other, often easier, places of the text",
             )
         )
     return found

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, counts_from_histogram, total
-from nemo_skills_specdec.analysis.best_tree import best_tree
 from nemo_skills_specdec.analysis.rank_rates import RankRates, rates_of_counts
 from nemo_skills_specdec.embedded.draft_tree import DraftTree, format_tree
 from nemo_skills_specdec.errors import UsageError
@@ -34,12 +33,8 @@ CONCURRENCY = 16
 """Sequences decoded together; it changes the speed, not the texts."""
 
 
-_USUAL = RankRates(rates=((0.65, 0.12, 0.06, 0.04),), source="a guess, for the shape of the probe alone")
-
-
-def probe_tree(*, nodes: int = 32, levels: int = 10) -> DraftTree:
-    """A tree to measure acceptance with before anything is known: wide at the top, with a long first branch."""
-    return best_tree(_USUAL, nodes=nodes, levels=levels)
+PROBE = "4x2x2x1x1x1"
+"""Tree to measure rates with: below every choice the same again, so that no rate is of likely branches alone."""
 
 
 class TreeRun(msgspec.Struct, frozen=True, kw_only=True):

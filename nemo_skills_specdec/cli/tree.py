@@ -31,7 +31,7 @@ def tree(
         bool, typer.Option("--check", help="Run every tree on the embedded engine: predicted against measured.")
     ] = False,
     probe: Annotated[
-        str | None, typer.Option(help="Tree to measure the rates with, e.g. 4x2x2x1 (children per level).")
+        str | None, typer.Option(help="Tree to measure rates with, children per level; 4x2x2x1x1x1 if left out.")
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts to measure with; left out: mini.")] = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens per prompt when measuring.")] = 64,
@@ -102,11 +102,11 @@ def _messages(path: Path | None) -> list[Sequence[Message]]:
 
 
 def _measured(probe: str | None, prompts: Sequence[Sequence[Message]], **how: Any) -> tuple[TreeRun, RankRates]:
-    from nemo_skills_specdec.analysis.tree_measurement import probe_tree, run_tree
+    from nemo_skills_specdec.analysis.tree_measurement import PROBE, run_tree
     from nemo_skills_specdec.embedded.draft_tree import parse_tree
 
     print("measuring acceptance by depth and rank", file=sys.stderr)
-    run = run_tree(probe_tree() if probe is None else parse_tree(probe), prompts, **how)
+    run = run_tree(parse_tree(probe or PROBE), prompts, **how)
     words = "greedy" if how["temperature"] == 0 else f"temperature {how['temperature']:g}"
     return run, run.rates(source=f"embedded engine, {len(prompts)} prompts, {words}")
 

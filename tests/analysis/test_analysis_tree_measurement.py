@@ -86,10 +86,3 @@ def test_a_prediction_needs_the_same_prompts(probe, prompts):
         predict(probe, run_tree(chain(1), prompts[:2], max_tokens=4))
     with pytest.raises(UsageError, match="no prompt"):
         run_tree(chain(1), [], max_tokens=4)
-
-
-def test_the_probe_is_wide_at_the_top_and_long_on_its_first_branch():
-    from nemo_skills_specdec.analysis.tree_measurement import probe_tree
-
-    tree = probe_tree()
-    assert (tree.size, tree.depth >= 8, tree.breadth) == (32, True, 4)

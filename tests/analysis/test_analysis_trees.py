@@ -284,3 +284,9 @@ def test_the_expectation_of_a_table_of_many_rows_is_that_of_each_row():
             after=after,
         )
         assert found == pytest.approx(expected_length(tree, rates))
+
+
+def test_a_tree_that_has_no_use_for_all_its_nodes_is_named():
+    report = compare_trees(RATES, sizes=[3, 40], levels=2, others={}, steps=100)
+    finding = next(f for f in report.findings if f.code == "tree_smaller_than_asked")
+    assert "best-40 has 6 nodes" in finding.message
