@@ -165,6 +165,8 @@ def test_a_job_that_is_stopped_half_way_goes_on_and_its_counts_are_the_ledgers(p
         env=environment(python),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # Tests that run in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     unfinished = results(place) / "output.jsonl-async"
     deadline = time.monotonic() + 300
