@@ -306,3 +306,39 @@ def test_ns_prepare_data_takes_the_data_dir_of_upstreams_documentation(python, c
     printed = ns(python, checkout, "prepare_data", "mini", f"--data-dir={checkout / 'data'}", **more)
     written = checkout / "data" / "mini"
     assert {"__init__.py", "prepare.py", "test.jsonl"} <= {path.name for path in written.iterdir()}, printed[-2000:]
+
+
+STANDIN_VLLM = """
+import argparse, os, sys
+
+parser = argparse.ArgumentParser()
+for name in ("port", "served-model-name", "speculative-config"):
+    parser.add_argument(f"--{name}", required=True)
+parser.add_argument("--per-request-spec-decode-metrics", default="none")
+own, _ = parser.parse_known_args()
+words = [f"--port={own.port}", f"--served-model-name={own.served_model_name}"]
+words.append(f"--per-request-stats={own.per_request_spec_decode_metrics}")
+os.execv(sys.executable, [sys.executable, "-m", "nemo_skills_specdec.embedded", *words])
+"""
+
+
+@pytest.mark.parametrize(("version", "source"), [("0.33.0", "response"), ("0.11.0", "counters")])
+def test_a_server_that_ns_starts_tells_in_its_responses_if_its_version_can(python, place, version, source):
+    """vLLM is the embedded engine here, under vLLM's module name and version."""
+    module = place / "servers" / "vllm" / "entrypoints" / "openai"
+    module.mkdir(parents=True)
+    (module / "api_server.py").write_text(STANDIN_VLLM)
+    metadata = place / "servers" / f"vllm-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    smi = place / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text("#!/bin/sh\n")
+    smi.chmod(0o755)
+    arguments = ["eval", f"--data_dir={place / 'data'}", f"--output_dir={place / 'out'}", "--benchmarks=mini"]
+    arguments += ["--server_type=vllm", "--server_gpus=1", "--model=M", "++inference.tokens_to_generate=16"]
+    arguments += ["""--server_args=--speculative-config '{"method":"draft_model"}'""", "++max_samples=4"]
+    path = f"{python.parent}{os.pathsep}{smi.parent}{os.pathsep}{os.environ['PATH']}"
+    printed = ns(python, place, *arguments, PYTHONPATH=f"{place / 'servers'}{os.pathsep}{ROOT}", PATH=path)
+    assert (results(place) / "output.jsonl.done").exists(), printed[-3000:]
+    assert line_of(results(place))[1]["spec_source"] == source
