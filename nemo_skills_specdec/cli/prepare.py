@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -135,8 +136,14 @@ def prepare(
     Stopped at any moment, the same command goes on where it was. Exits 1 if the result is not fit for use.
     """
     from nemo_skills_specdec import prepare_data
+    from nemo_skills_specdec.benchmarks.catalog import folder_name
     from nemo_skills_specdec.benchmarks.prompt_set import SetOptions
+    from nemo_skills_specdec.evaluator.dataset_folders import write_dataset_folder
+    from nemo_skills_specdec.prepared.folder import default_data_dir
 
+    if output_dir is None and (data_dir is not None or os.environ.get("NEMO_SKILLS_DATA_DIR")):
+        # First, since it brings all rows of `mini` along, which may be fewer in the end.
+        write_dataset_folder(folder_name(name), data_dir or default_data_dir())
     results = prepare_data.prepare(
         prepare_data.PrepareOptions(
             name=name,
