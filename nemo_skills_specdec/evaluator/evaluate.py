@@ -22,18 +22,14 @@ from nemo_skills_specdec.evaluator.result import (
     per_request_counts,
     statistics_or_none,
 )
-from nemo_skills_specdec.evaluator.validity import check_lag, check_outcome, check_records, check_request
+from nemo_skills_specdec.evaluator.validity import check_lag, check_outcome, check_reading, check_records, check_request
 from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
-from nemo_skills_specdec.servers.base import CounterReading, ResponseReader, ServerInfo, Snapshot
+from nemo_skills_specdec.servers.base import ResponseReader, ServerInfo, Snapshot
 from nemo_skills_specdec.servers.engines import ENGINES
 from nemo_skills_specdec.servers.reading import read_window
 from nemo_skills_specdec.servers.request_file import RequestFiles
 from nemo_skills_specdec.window import (
     check_counts,
-    check_sources,
-    check_traffic,
-    describe_steps,
-    sent_by,
     take_settled_snapshots,
 )
 
@@ -166,7 +162,15 @@ def evaluate(
     )
     findings += [*info.findings, *check_request(request, info)]
     findings += _check_parts(whole, measured)
-    findings += _check_window(whole, request, warmup_requests=len(warm), interrupted=interrupted)
+    if whole.reading is not None:
+        findings += check_reading(
+            whole.reading,
+            records,
+            samples=request.n,
+            warmup_requests=len(warm),
+            # How many the server had begun when the run was stopped is not known.
+            cut_off=None if interrupted else 0,
+        )
     findings += check_records(records, prompts_planned=len(rows), interrupted=interrupted)
     findings += check_lag(lags)
     evaluation = evaluation_of(
@@ -319,26 +323,6 @@ def _join_files(
     return total(found.counts[i] for i in wanted if i in found.counts) if complete else None, list(found.findings)
 
 
-def _check_window(
-    whole: Measured, request: RequestOptions, *, warmup_requests: int, interrupted: bool
-) -> list[Finding]:
-    """What the whole window's counters say against what was sent."""
-    reading = whole.reading
-    if reading is None:
-        return []
-    complete = has_statistics(whole.records)
-    findings = [*_demoted(reading, complete), *describe_steps(reading)]
-    if interrupted:
-        # The server counted what was cut off here; a comparison would only say so.
-        return findings
-    sent = sent_by(whole.records, samples=request.n)
-    findings += check_traffic(reading, sent, relied_on=not complete, warmup_requests=warmup_requests)
-    counts = per_request_counts(whole.records)
-    if counts is not None and complete:
-        findings += check_sources(counts, reading)
-    return findings
-
-
 def _check_parts(whole: Measured, windows: Mapping[str, Measured]) -> list[Finding]:
     """Compares what must be the same said twice: request files and responses, categories and their total."""
     findings: list[Finding] = []
@@ -349,16 +333,6 @@ def _check_parts(whole: Measured, windows: Mapping[str, Measured]) -> list[Findi
     if whole.reading is not None and whole.reading.counts is not None and len(parts) == len(windows) > 1:
         findings += check_counts("categories together", total(parts), "total", whole.reading.counts)
     return findings
-
-
-def _demoted(reading: CounterReading, complete: bool) -> list[Finding]:
-    """The reading's findings; where every answer carries statistics, faulty counters are not the headline's fault."""
-    if not complete:
-        return list(reading.findings)
-    return [
-        msgspec.structs.replace(finding, severity="warning") if finding.severity == "invalid" else finding
-        for finding in reading.findings
-    ]
 
 
 def _without_repeats(findings: Sequence[Finding]) -> list[Finding]:

@@ -31,10 +31,8 @@ from nemo_skills_specdec.evaluator.result import (
     per_request_counts,
     prompts_of,
 )
-from nemo_skills_specdec.evaluator.validity import check_records, check_request
+from nemo_skills_specdec.evaluator.validity import check_reading, check_records, check_request
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
-from nemo_skills_specdec.servers.base import CounterReading
-from nemo_skills_specdec.window import check_sources, check_traffic, describe_steps, sent_by
 
 Columns = dict[str, Callable[[str, Any, Mapping[str, Any]], "str | None"]]
 """NeMo-Skills' form of a table: column -> (name, value, all values of the line) -> text."""
@@ -60,7 +58,7 @@ def evaluate_seeds(
         findings += [finding for item in kept for finding in check_request(_request(item), item.server)]
     findings += check_attempts(attempts, relied_on=not complete)
     if reading is not None:
-        findings += _check_reading(reading, records, sum(map(cut_off_requests, attempts)), complete=complete)
+        findings += check_reading(reading, records, cut_off=sum(map(cut_off_requests, attempts)))
     prompts = len({(record.category, record.question_id) for record in records})
     findings += check_records(records, prompts_planned=prompts, interrupted=False)
     return evaluation_of(
@@ -190,26 +188,6 @@ def told_in_words(evaluation: Evaluation) -> list[str]:
         for finding in acceptance.findings
         if finding.severity != "info"
     ]
-
-
-def _check_reading(
-    reading: CounterReading, records: Sequence[RequestRecord], cut_off: int, *, complete: bool
-) -> list[Finding]:
-    """What the counters say about the windows; where every answer came with counts, their faults only ask for care."""
-    findings = [
-        msgspec.structs.replace(finding, severity="warning") if complete and finding.severity == "invalid" else finding
-        for finding in reading.findings
-    ]
-    sent = sent_by(records)
-    # Requests that were cut off may have been counted, as failed ones may.
-    sent = msgspec.structs.replace(sent, failed=sent.failed + cut_off)
-    findings += check_traffic(reading, sent, relied_on=not complete)
-    findings += describe_steps(reading)
-    counts = per_request_counts(records)
-    # With answers missing on one side only, the two differ for a known reason.
-    if counts is not None and complete and not cut_off:
-        findings += check_sources(counts, reading)
-    return findings
 
 
 def _request(kept: Attempts) -> RequestOptions:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
+
 from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.evaluator.result import has_statistics, per_request_counts
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
-from nemo_skills_specdec.servers.base import ServerInfo
+from nemo_skills_specdec.servers.base import CounterReading, ServerInfo
+from nemo_skills_specdec.window import check_sources, check_traffic, describe_steps, sent_by
 
 INTERRUPTED = "interrupted"
 """What the client notes for a request that was in flight when the run was stopped."""
@@ -52,6 +56,42 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
                 numbers={"temperature": request.temperature},
             )
         )
+    return findings
+
+
+def check_reading(
+    reading: CounterReading,
+    records: Sequence[RequestRecord],
+    *,
+    samples: int = 1,
+    warmup_requests: int = 0,
+    cut_off: int | None = 0,
+) -> list[Finding]:
+    """What the counters of a window say, and how they compare with what was sent and answered in it.
+
+    Args:
+        records: of every request of the window.
+        samples: answers per request, the API's `n`.
+        warmup_requests: requests sent before the window.
+        cut_off: requests that the server may have counted though no record tells of them; None if their number is not
+            known, so that nothing can be compared.
+    """
+    complete = has_statistics(records)
+    # Where every answer came with counts, faulty counters are not the headline's fault: they only ask for care.
+    findings = [
+        msgspec.structs.replace(finding, severity="warning") if complete and finding.severity == "invalid" else finding
+        for finding in reading.findings
+    ]
+    findings += describe_steps(reading)
+    if cut_off is None:
+        return findings
+    sent = sent_by(records, samples=samples)
+    sent = msgspec.structs.replace(sent, failed=sent.failed + cut_off)
+    findings += check_traffic(reading, sent, relied_on=not complete, warmup_requests=warmup_requests)
+    counts = per_request_counts(records)
+    # With answers missing on one side only, the two differ for a known reason.
+    if counts is not None and complete and not cut_off:
+        findings += check_sources(counts, reading)
     return findings
 
 
