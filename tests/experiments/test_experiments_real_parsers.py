@@ -14,11 +14,13 @@ from nemo_skills_specdec.experiments.launch.start import command_of
 from nemo_skills_specdec.experiments.methods import Method
 
 VLLM = """
-import dataclasses, json, sys
-try:
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-except ImportError:
-    from vllm.entrypoints.openai.cli_args import make_arg_parser, validate_parsed_serve_args
+import dataclasses, importlib, json, sys
+for home in ("common", "launchers", "openai"):  # 0.33, 0.32, before
+    try:
+        module = importlib.import_module(f"vllm.entrypoints.{home}.cli_args")
+    except ImportError:
+        continue
+    make_arg_parser = module.make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.config.speculative import SpeculativeConfig
 known = {field.name for field in dataclasses.fields(SpeculativeConfig)}
