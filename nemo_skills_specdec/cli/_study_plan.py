@@ -53,6 +53,7 @@ def plan(wanted: Wanted) -> tuple[list[RunConfig], list[Refused]]:
             key: value for key, value in wanted.base.items() if not (key == "method" and config.method.name == "none")
         }
         runs.append(resolve(config_from(merged(msgspec.to_builtins(config), over), str(file))))
+    runs.sort(key=lambda run: run.method.name != "none")  # files come in any order, and all are compared with baselines
     for engine in wanted.engines:
         for name in wanted.names:
             made, impossible = expand(

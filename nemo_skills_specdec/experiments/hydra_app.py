@@ -85,7 +85,7 @@ def run_job(config: Any) -> None:
 def _make(config: Any) -> Outcome:
     from omegaconf import OmegaConf
 
-    content: dict[str, Any] = OmegaConf.to_container(config, resolve=True)
+    content = msgspec.convert(OmegaConf.to_container(config, resolve=True), dict[str, Any])
     study, retry_failed, dry_run = (content.pop(key) for key in _OF_THE_STUDY)
     try:
         run = resolve(config_from(content, "the Hydra config"))

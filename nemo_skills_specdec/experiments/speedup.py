@@ -6,10 +6,10 @@ Two speeds, because they answer different questions and may point in different d
     total   tokens per second of request time, waiting and prompt processing included: sum tokens / sum (end - start);
             at equal concurrency in a closed loop this is the throughput, so its ratio is that of the throughputs
 
-Both are ratios of sums over prompts. An answer whose chunks all arrived at once has no time between first and last
-chunk; it counts in no user speed, in neither run, and where there are many of them there is no user speed at all. The
-interval takes five prompts or more. It resamples prompts and takes a prompt's figures from both runs together, so that
-what is slow about a prompt in both does not count as noise.
+Both are ratios of sums over prompts. An answer whose chunks all arrived at once, or that holds no text though it has
+tokens, has no time between first and last chunk; it counts in no user speed, in neither run, and where there are many
+of them there is no user speed at all. The interval takes five prompts or more. It resamples prompts and takes a
+prompt's figures from both runs together, so that what is slow about a prompt in both does not count as noise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Speedup(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         prompts: prompts that both answered completely; only they count.
         left_out: prompts that one of the two did not.
-        untimed: answers of these prompts that count in no user speed, because one of the two arrived all at once.
+        untimed: answers of these prompts that count in no user speed, because one of the two arrived all at once or
+            held no text.
         same_text: share of these prompts whose answers are equal, character by character.
         reason: why there is no figure at all.
         user_reason: why there is no user speed.
@@ -149,15 +150,20 @@ def _timed_turns(a: Answered, b: Answered) -> _Turns:
     return _Turns(timed, len(several) - len(timed))
 
 
+def _streamed(rows: Sequence[Answered]) -> bool:
+    """Whether any answer tells when its text began; one whose tokens are all special tokens never does."""
+    return any(request.ttft_seconds is not None for row in rows for request in row.requests)
+
+
 def _user_problem(pairs: Sequence[tuple[Answered, Answered]], timed: int, untimed: int) -> str | None:
-    if any(request.ttft_seconds is None for pair in pairs for row in pair for request in row.requests):
+    if not all(map(_streamed, zip(*pairs, strict=True))):
         return "answers were not streamed, so the time to the first token is unknown"
     if not timed:
         return "no answer has a time between its first and last chunk in both runs"
     if untimed > MOST_UNTIMED * (timed + untimed):
         return (
-            f"the chunks of {untimed} of {timed + untimed} answers arrived all at once in one of the runs: server or "
-            "client had too little processor, or something between them buffers"
+            f"the chunks of {untimed} of {timed + untimed} answers arrived all at once in one of the runs, or held no "
+            "text: server or client had too little processor, or something between them buffers"
         )
     return None
 

@@ -112,8 +112,8 @@ def ngram(nodes: int | None) -> Finding:
     return Finding(
         code="sglang_ngram",
         severity="info",
-        message=f"SGLang's NGRAM verifies {nodes} nodes in every step, even without a match, where vLLM drafts "
-        "nothing: compare n-gram runs of the two by tokens per step",
+        message=f"SGLang's NGRAM verifies {nodes} nodes in every step, even without a match, where most versions of "
+        "vLLM draft nothing: compare n-gram runs of the two by tokens per step",
     )
 
 

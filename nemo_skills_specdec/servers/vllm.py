@@ -26,6 +26,11 @@ _TRAFFIC = {
 
 _BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
+_NGRAM = ("ngram", "ngram_gpu")
+
+_EVERY_STEP = 0.99
+"""With several requests in flight, drafts and decode steps were seen to differ by 0.3 % though every step drafts."""
+
 _V0_SERIES = ("vllm:spec_decode_draft_acceptance_rate", "vllm:spec_decode_efficiency")
 
 
@@ -66,6 +71,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
     if counts is None:
         return CounterReading(engine="vllm", source=None, traffic=traffic, findings=tuple(findings))
     findings += spec_counters.nothing_drafted(counts, traffic)
+    findings += _ngram_in_every_step(counts, traffic, info)
     return CounterReading(
         engine="vllm",
         source="counters",
@@ -171,6 +177,27 @@ def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after:
         short: deltas[short].total if short in deltas and not deltas[short].findings else None for short in _TRAFFIC
     }
     return Traffic(**totals, busy_before=gauge_total(before, _BUSY), busy_after=gauge_total(after, _BUSY))
+
+
+def _ngram_in_every_step(counts: AcceptanceCounts, traffic: Traffic, info: ServerInfo | None) -> list[Finding]:
+    """A finding if n-gram drafts stand in every step, found or not.
+
+    Model Runner V2, and `ngram_gpu` before it, draft K tokens in every step; where no n-gram is found they repeat the
+    last token. Other runners draft nothing then, and such steps are in no counter. Both call their mean AL.
+    """
+    drafts, steps = counts.num_drafts, traffic.decode_steps
+    if info is None or info.method not in _NGRAM or drafts is None or not steps or drafts < _EVERY_STEP * steps:
+        return []
+    return [
+        Finding(
+            code="ngram_in_every_step",
+            severity="warning",
+            message=f"every decode step counts as a draft ({drafts} of {steps}): this vLLM drafts even where it finds "
+            "no n-gram (Model Runner V2, ngram_gpu), so AL and AR include those steps. Other versions and runners "
+            "leave them out and show a higher AL at the same speed: compare tokens per step",
+            numbers={"num_drafts": drafts, "decode_steps": steps},
+        )
+    ]
 
 
 def _speculation_off(after: Sequence[Samples]) -> Finding:

@@ -71,6 +71,14 @@ def test_a_dry_run_prints_the_commands_of_both_engines(tmp_path):
     assert sum("org/draft" in line for line in lines) == 2
 
 
+def test_of_files_in_any_order_the_baseline_is_run_first(tmp_path):
+    for name, method in (("a", "ngram"), ("b", "none")):
+        engine = {"name": "vllm", "method": method}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"model": "org/model", "engine": engine}), encoding="utf-8")
+    lines = run("experiment", "--configs", tmp_path / "a.json", tmp_path / "b.json", "--dry-run").stdout.splitlines()
+    assert ["--speculative-config" in line for line in lines] == [False, True]
+
+
 def test_engine_options_reach_the_engine():
     result = run(
         *("experiment", "--model", "org/model", "--engine", "vllm", "--method", "ngram", "--dry-run"),

@@ -31,6 +31,7 @@ from nemo_skills_specdec.experiments.launch.hints import hint
         ("RuntimeError: No CUDA GPUs are available", "found no GPU"),
         ("RuntimeError: Failed to infer device type", "found no GPU"),
         ("ModuleNotFoundError: No module named 'flashinfer'", "lacks the module flashinfer"),
+        ("ValueError: MTP requires positive speculative_num_steps.", "shape of the drafts"),
         ("ImportError: Arctic Inference is required; pip install arctic-inference==0.1.1", "arctic-inference"),
     ],
 )
@@ -46,3 +47,12 @@ def test_an_unknown_cause_gets_no_invented_hint():
 def test_running_out_of_memory_goes_before_what_is_printed_in_its_wake():
     log = "torch.OutOfMemoryError: CUDA out of memory\nModuleNotFoundError: No module named 'x'\n"
     assert "out of memory" in (hint(log) or "")
+
+
+def test_the_settings_that_a_log_begins_with_are_no_cause():
+    log = """[2026-11-23 02:18:40] server_args={'model_path': 'm', 'speculative_num_steps': None, 'log_requests': False}
+  File "sglang/kernels/ops/gemm/cutedsl_dual_gemm.py", line 36, in <module>
+    import cutlass
+ModuleNotFoundError: No module named 'cutlass'
+"""
+    assert hint(log) == "its environment lacks the module cutlass"

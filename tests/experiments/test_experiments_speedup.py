@@ -72,6 +72,15 @@ def test_answers_that_were_not_streamed_have_no_user_speed():
     assert found.total == pytest.approx(1.1 / 0.6)
 
 
+def test_an_answer_of_tokens_without_text_is_left_out_of_the_user_speed_alone():
+    names = [str(number) for number in range(20)]
+    baseline = [answer(name, 11) for name in names]
+    run = [answer(name, 11, seconds=0.5, streamed=name != "3", text="" if name == "3" else "x") for name in names]
+    found = speedup(baseline, run, closed_loop=True)
+    assert found.user == pytest.approx(2.0)
+    assert (found.prompts, found.untimed, found.user_reason) == (20, 1, None)
+
+
 def test_under_a_request_rate_there_is_no_total_speed():
     found = speedup([answer("a", 11)], [answer("a", 11)], closed_loop=False)
     assert found.total is None
@@ -106,7 +115,7 @@ def test_where_many_answers_arrived_all_at_once_there_is_no_user_speed():
     run = [answer(str(n), 11) for n in range(7)] + [at_once("7")]
     found = speedup(baseline, run, closed_loop=True)
     assert found.user is None
-    assert "1 of 8 answers arrived all at once" in found.user_reason
+    assert "1 of 8 answers arrived all at once in one of the runs, or held no text" in found.user_reason
     assert found.total == pytest.approx(1.0)
 
 

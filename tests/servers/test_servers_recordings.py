@@ -206,6 +206,32 @@ def test_vllm_on_a_gpu_without_speculation_is_off(phase: str) -> None:
     assert (reading.source, codes(reading)) == (None, ["speculation_off"])
 
 
+def test_model_runner_v2_counts_a_draft_in_every_step() -> None:
+    ngram = ServerInfo(engine="vllm", base_url="", method="ngram", draft_length=5)
+    reading = window("vllm-gpu-0.33/metrics_before.txt", "vllm-gpu-0.33/metrics_after.txt", ngram)
+    assert reading.counts == counts(2338, 11690, 1914, (462, 417, 388, 336, 311))
+    assert reading.traffic.decode_steps == 2338
+    assert codes(reading) == ["ngram_in_every_step"]
+    assert tokens_cut_off(reading) == 64
+
+
+@pytest.mark.parametrize(
+    ("case", "method", "expected"),
+    [
+        ("vllm_ngram_gpu/T0_c1", "ngram_gpu", ["ngram_in_every_step"]),
+        ("vllm_ngram_gpu/T0_c32", "ngram_gpu", ["ngram_in_every_step"]),
+        ("vllm_ngram/T0_c1", "ngram", []),
+        ("vllm_draft_model/T0_c1", "draft_model", []),
+    ],
+)
+def test_ngrams_that_fill_every_step_are_told_from_those_that_do_not(
+    case: str, method: str, expected: list[str]
+) -> None:
+    info = ServerInfo(engine="vllm", base_url="", method=method)
+    reading = window(f"vllm-gpu/{case}_metrics_before.txt", f"vllm-gpu/{case}_metrics_after.txt", info)
+    assert codes(reading) == expected
+
+
 def test_vllm_026_has_no_statistics_in_its_responses() -> None:
     rows = json_lines_of("vllm-gpu/vllm_ngram/T0_c1_responses.jsonl")
     assert {vllm.request_counts(row["response"], None) for row in rows} == {None}

@@ -50,7 +50,8 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         r"No CUDA GPUs are available|Failed to infer device type|No accelerator \(CUDA",
         "it found no GPU; is the driver visible, and is this a build for this machine?",
     ),
-    (r"speculative_num_steps|speculative-num-steps", "SGLang refuses the shape of the drafts; see the log"),
+    # An error that names the setting: the name alone stands in the dump of all settings, which every log begins with.
+    (r"Error[^\n]*speculative[_-]num[_-]steps", "SGLang refuses the shape of the drafts; see the log"),
     (
         r"arctic[-_]inference",
         "suffix decoding needs the package arctic-inference in the engine's environment",
