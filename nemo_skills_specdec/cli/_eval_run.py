@@ -52,7 +52,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request_files: Path | None
     request: RequestOptions
     load: LoadOptions
-    warmup: int
+    warmup: int | None
     by_category: bool | None
     output_dir: Path | None
     json_output: bool

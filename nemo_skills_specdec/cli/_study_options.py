@@ -64,7 +64,12 @@ IgnoreEos = Annotated[
     typer.Option("--ignore-eos", help="Write on after the end; misstates acceptance.", rich_help_panel=REQUEST),
 ]
 MaxSeconds = Annotated[float | None, typer.Option(help="Start no prompt later than this.", rich_help_panel=LOAD)]
-Warmup = Annotated[int | None, typer.Option(min=1, help="Requests before the window (4).", rich_help_panel=LOAD)]
+Warmup = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Requests before the window. Default: as many as will be in flight.", rich_help_panel=LOAD
+    ),
+]
 LoadGenerator = Annotated[
     str | None,
     typer.Option("--load", help="client (our own) or guidellm, from an environment of its own.", rich_help_panel=LOAD),

@@ -176,11 +176,11 @@ def eval_command(
         Arrival, typer.Option(help="Spacing of the request rate.", rich_help_panel=LOAD)
     ] = Arrival.poisson,
     warmup: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Requests sent before the window; they also show what the server can say.", rich_help_panel=LOAD
+            min=1, help="Requests before the window. Default: as many as will be in flight.", rich_help_panel=LOAD
         ),
-    ] = 4,
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one request.", rich_help_panel=LOAD)] = 600.0,
     max_seconds: Annotated[
         float | None, typer.Option(help="Start no prompt later than this.", rich_help_panel=LOAD)

@@ -23,7 +23,8 @@ from nemo_skills_specdec.evaluator.result import (
     statistics_or_none,
 )
 from nemo_skills_specdec.evaluator.validity import check_lag, check_outcome, check_reading, check_records, check_request
-from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
+from nemo_skills_specdec.evaluator.warm_up import warm_up
+from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.servers.base import ResponseReader, ServerInfo, Snapshot
 from nemo_skills_specdec.servers.engines import ENGINES
 from nemo_skills_specdec.servers.reading import read_window
@@ -33,7 +34,6 @@ from nemo_skills_specdec.window import (
     take_settled_snapshots,
 )
 
-WARMUP_TOKENS = 32
 NO_METRICS = {"metrics_unavailable", "metrics_unreadable", "no_engine_metrics", "mixed_engines"}
 """Findings of a reading that hold before anything was sent: these metrics will never say anything."""
 REQUEST_FILE_SECONDS = 10.0
@@ -47,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         metrics_urls: every endpoint that holds counters of this server's engines.
         by_category: a window of its own for each category; None to do so only where the server gives no per-request
             statistics, so that categories can be told apart only by the counters.
+        warmup_requests: sent before the window; None for as many as the load has in flight.
         request_files: SGLang's `--export-metrics-to-file-dir`, if it can be read from here.
     """
 
@@ -54,7 +55,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     metrics_urls: tuple[str, ...]
     request: RequestOptions
     load: LoadOptions
-    warmup_requests: int = 4
+    warmup_requests: int | None = None
     by_category: bool | None = None
     request_files: Path | None = None
     seed: int = 0
@@ -109,7 +110,7 @@ def evaluate(
     request = _with_extras(plan.request, reader, info)
     started_at = time.time()
     progress.stage("warming up")
-    warm = _warm_up(plan, request, headers)
+    warm = warm_up(plan.base_url, request, plan.load, count=plan.warmup_requests, headers=headers)
     told = [counts for exchange in warm if (counts := _counts(exchange, reader, info)) is not None]
     # llama.cpp's answers tell tokens but not steps, so they give no acceptance length.
     speaks = any(counts.num_drafts is not None for counts in told)
@@ -211,31 +212,6 @@ def _require_source(snapshots: Sequence[Snapshot], info: ServerInfo, *, given: b
         if problem.startswith("no metrics")
         else f"{info.base_url} says nothing about acceptance: its answers carry no statistics, and {problem}"
     )
-
-
-def _warm_up(plan: Plan, request: RequestOptions, headers: Mapping[str, str]) -> list[Exchange]:
-    """Sends a few short requests outside the window, which also show what the answers carry."""
-    count = max(plan.warmup_requests, 1)
-    sent = send_all(
-        [
-            Conversation(
-                question_id=f"warm-up-{number}",
-                category="warm-up",
-                messages=(Message("user", f"Warm-up {number}: count from {number} to {number + 9}."),),
-            )
-            for number in range(count)
-        ],
-        url=plan.base_url,
-        headers=headers,
-        request=msgspec.structs.replace(request, max_tokens=min(request.max_tokens or WARMUP_TOKENS, WARMUP_TOKENS)),
-        load=LoadOptions(concurrency=count, timeout_seconds=plan.load.timeout_seconds),
-    )
-    if sent.interrupted:
-        raise KeyboardInterrupt
-    errors = [exchange.error or read_answer(exchange).error for exchange in sent.exchanges]
-    if all(error is not None for error in errors):
-        raise ServerError(f"{plan.base_url} answered no request: {errors[0]}")
-    return [exchange for exchange, error in zip(sent.exchanges, errors, strict=True) if error is None]
 
 
 def _with_extras(request: RequestOptions, reader: ResponseReader | None, info: ServerInfo) -> RequestOptions:

@@ -123,7 +123,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One run.
 
     Attributes:
-        warmup: requests sent before the window.
+        warmup: requests sent before the window; None for as many as will be in flight.
         seed: of the intervals.
         repeat: number of the repetition, from 0; runs that differ in nothing else show the spread from run to run.
     """
@@ -134,7 +134,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     benchmark: Benchmark = Benchmark()
     sampling: Sampling = Sampling()
     load: Load = Load()
-    warmup: int = 4
+    warmup: int | None = None
     by_category: bool | None = None
     seed: int = 0
     repeat: int = 0

@@ -17,23 +17,21 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.body import count_turns
-from nemo_skills_specdec.client.exchange import Conversation, LoadOptions
-from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.errors import IdentityError, ServerError, UsageError
 from nemo_skills_specdec.evaluator.evaluate import Plan, Run
 from nemo_skills_specdec.evaluator.result import Measured, evaluation_of, has_statistics, per_request_counts
 from nemo_skills_specdec.evaluator.run_directory import pretty, write_atomically
 from nemo_skills_specdec.evaluator.validity import check_records, check_request
+from nemo_skills_specdec.evaluator.warm_up import warm_up
 from nemo_skills_specdec.experiments.config import RunConfig
 from nemo_skills_specdec.experiments.launch.environment import find_python
-from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
+from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.servers.base import ServerInfo
 from nemo_skills_specdec.servers.engines import ENGINES
 from nemo_skills_specdec.servers.reading import read_window
 from nemo_skills_specdec.window import check_sources, check_traffic, describe_steps, sent_by, take_settled_snapshots
 
 FOLDER = "guidellm"
-_WARMUP_TOKENS = 32
 
 
 class _Request(msgspec.Struct, kw_only=True):
@@ -99,7 +97,7 @@ def measure(
     python = find_python("guidellm", config.load.guidellm_python, option="--guidellm-python")
     folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    _warm_up(plan, headers)
+    warm = warm_up(plan.base_url, plan.request, plan.load, count=plan.warmup_requests, headers=headers)
     write_atomically(
         folder / "prompts.jsonl", b"".join(msgspec.json.encode({"prompt": _text(r)}) + b"\n" for r in single)
     )
@@ -120,7 +118,7 @@ def measure(
         reading,
         sent_by(records),
         relied_on=not has_statistics(records),
-        warmup_requests=max(plan.warmup_requests, 1),
+        warmup_requests=len(warm),
     )
     counts = per_request_counts(records)
     if counts is not None and has_statistics(records):
@@ -307,29 +305,6 @@ def _text(row: PromptRow) -> str:
 def _wall_seconds(records: Sequence[RequestRecord]) -> float:
     sent = [record for record in records if record.start_time]
     return max(r.end_time for r in sent) - min(r.start_time for r in sent) if sent else 0.0
-
-
-def _warm_up(plan: Plan, headers: Mapping[str, str]) -> None:
-    """A few short requests outside the window, as for our own client."""
-    count = max(plan.warmup_requests, 1)
-    sent = send_all(
-        [
-            Conversation(
-                question_id=f"warm-up-{number}",
-                category="warm-up",
-                messages=(Message("user", f"Warm-up {number}: count from {number} to {number + 9}."),),
-            )
-            for number in range(count)
-        ],
-        url=plan.base_url,
-        headers=headers,
-        request=msgspec.structs.replace(plan.request, max_tokens=_WARMUP_TOKENS),
-        load=LoadOptions(concurrency=count, timeout_seconds=plan.load.timeout_seconds),
-    )
-    if sent.interrupted:
-        raise KeyboardInterrupt
-    if all(exchange.error is not None for exchange in sent.exchanges):
-        raise ServerError(f"{plan.base_url} answered no request: {sent.exchanges[0].error}")
 
 
 def _run(command: Sequence[str], log: Path) -> None:
