@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from nemo_skills_specdec.errors import UsageError
@@ -33,72 +34,69 @@ class DraftMethod(str, Enum):
     dflash = "dflash"
 
 
-EnginePython = Annotated[
-    str | None,
-    typer.Option(
-        help="Python of the environment that has the engine. Default: the engine on the PATH.", rich_help_panel=ENGINE
-    ),
-]
-DraftModel = Annotated[
-    str | None, typer.Option(help="Path or Hub name of the drafter, for methods with one.", rich_help_panel=ENGINE)
-]
-TensorParallelSize = Annotated[int | None, typer.Option(min=1, help="GPUs of the model.", rich_help_panel=ENGINE)]
-DraftTensorParallelSize = Annotated[
-    int | None, typer.Option(min=1, help="GPUs of the drafter (vLLM).", rich_help_panel=ENGINE)
-]
-GpuMemoryUtilization = Annotated[
-    float | None,
-    typer.Option(help="Share of the GPU's memory (SGLang: --mem-fraction-static).", rich_help_panel=ENGINE),
-]
-MaxNumSeqs = Annotated[int | None, typer.Option(min=1, help="Requests decoded together.", rich_help_panel=ENGINE)]
-MaxModelLen = Annotated[int | None, typer.Option(min=1, help="Context in tokens.", rich_help_panel=ENGINE)]
-EnforceEager = Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.", rich_help_panel=ENGINE)]
-Dtype = Annotated[str | None, typer.Option(help="Number format of the weights.", rich_help_panel=ENGINE)]
-Port = Annotated[int | None, typer.Option(help="Port. Default: a free one.", rich_help_panel=ENGINE)]
-EngineArgs = Annotated[
-    str | None,
-    typer.Option(help="Further arguments, as one text, passed on as they stand; they win.", rich_help_panel=ENGINE),
-]
-EngineEnv = Annotated[
-    list[str] | None,
-    typer.Option(help="NAME=VALUE for the engine's environment; may be repeated.", rich_help_panel=ENGINE),
-]
-ReadyTimeout = Annotated[
-    float | None, typer.Option(help="Seconds that loading may take (1800).", rich_help_panel=ENGINE)
-]
+class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options about the engine and its drafter."""
+
+    draft_model: Annotated[
+        str | None, typer.Option(help="Path or Hub name of the drafter, for methods with one.", rich_help_panel=ENGINE)
+    ] = None
+    engine_python: Annotated[
+        str | None,
+        typer.Option(
+            help="Python of the environment that has the engine. Default: the engine on the PATH.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None
+    tensor_parallel_size: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of the model.", rich_help_panel=ENGINE)
+    ] = None
+    draft_tensor_parallel_size: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of the drafter (vLLM).", rich_help_panel=ENGINE)
+    ] = None
+    gpu_memory_utilization: Annotated[
+        float | None,
+        typer.Option(help="Share of the GPU's memory (SGLang: --mem-fraction-static).", rich_help_panel=ENGINE),
+    ] = None
+    max_num_seqs: Annotated[
+        int | None, typer.Option(min=1, help="Requests decoded together.", rich_help_panel=ENGINE)
+    ] = None
+    max_model_len: Annotated[int | None, typer.Option(min=1, help="Context in tokens.", rich_help_panel=ENGINE)] = None
+    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.", rich_help_panel=ENGINE)] = (
+        False
+    )
+    dtype: Annotated[str | None, typer.Option(help="Number format of the weights.", rich_help_panel=ENGINE)] = None
+    port: Annotated[int | None, typer.Option(help="Port. Default: a free one.", rich_help_panel=ENGINE)] = None
+    engine_args: Annotated[
+        str | None,
+        typer.Option(help="Further arguments, as one text, passed on as they stand; they win.", rich_help_panel=ENGINE),
+    ] = None
+    engine_env: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE for the engine's environment; may be repeated.", rich_help_panel=ENGINE),
+    ] = None
+    ready_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that loading may take (1800).", rich_help_panel=ENGINE)
+    ] = None
 
 
-def server_fields(
-    *,
-    python: str | None,
-    tensor_parallel_size: int | None,
-    gpu_memory_utilization: float | None,
-    max_num_seqs: int | None,
-    max_model_len: int | None,
-    enforce_eager: bool,
-    dtype: str | None,
-    port: int | None,
-    arguments: str | None,
-    environment: list[str] | None,
-    ready_timeout: float | None,
-) -> dict[str, Any]:
+def server_fields(engine: EngineFlags) -> dict[str, Any]:
     """The fields of `ServerOptions` that were given.
 
     Raises:
         UsageError: the arguments or the environment cannot be read.
     """
     fields: dict[str, Any] = {
-        "python": python,
-        "tensor_parallel_size": tensor_parallel_size,
-        "gpu_memory_utilization": gpu_memory_utilization,
-        "max_num_seqs": max_num_seqs,
-        "max_model_len": max_model_len,
-        "enforce_eager": enforce_eager or None,
-        "dtype": dtype,
-        "port": port,
-        "arguments": _split(arguments),
-        "environment": _pairs(environment),
-        "ready_timeout_seconds": ready_timeout,
+        "python": engine.engine_python,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "max_num_seqs": engine.max_num_seqs,
+        "max_model_len": engine.max_model_len,
+        "enforce_eager": engine.enforce_eager or None,
+        "dtype": engine.dtype,
+        "port": engine.port,
+        "arguments": _split(engine.engine_args),
+        "environment": _pairs(engine.engine_env),
+        "ready_timeout_seconds": engine.ready_timeout,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

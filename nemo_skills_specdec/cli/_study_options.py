@@ -7,9 +7,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-RUNS, PROMPTS, REQUEST, LOAD, OUTPUT = "Runs", "Prompts", "Requests", "Load", "Output"
+from nemo_skills_specdec.cli._engine_options import DraftMethod, EngineFlags, server_fields
+from nemo_skills_specdec.cli._prompt_options import PROMPTS, PromptFlags
+
+RUNS, REQUEST, LOAD, OUTPUT = "Runs", "Requests", "Load", "Output"
 
 
 class StudyEngine(str, Enum):
@@ -21,78 +25,128 @@ class StudyEngine(str, Enum):
     embedded = "embedded"
 
 
-ModelPath = Annotated[
-    str | None,
-    typer.Option("--model", help="A model that no study names: folder or Hub name.", rich_help_panel=RUNS),
-]
-ServerUrl = Annotated[
-    str | None, typer.Option(help="Measure this running server, as it is set up.", rich_help_panel=RUNS)
-]
-SkipBaseline = Annotated[
-    bool, typer.Option("--skip-baseline", help="No run without speculation.", rich_help_panel=RUNS)
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every command, and run nothing.", rich_help_panel=RUNS)]
-RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Make runs again that failed before.", rich_help_panel=RUNS)
-]
-BenchmarkName = Annotated[
-    str | None,
-    typer.Option("--benchmark", help="mini (built in), emulated, or one made by `prepare`.", rich_help_panel=PROMPTS),
-]
-BenchmarkConfig = Annotated[
-    str | None, typer.Option("--config", help="Of a prompt set that has several.", rich_help_panel=PROMPTS)
-]
-DataDir = Annotated[Path | None, typer.Option(help="Folder given when preparing.", rich_help_panel=PROMPTS)]
-PromptsFile = Annotated[Path | None, typer.Option("--prompts", help="A JSONL file instead.", rich_help_panel=PROMPTS)]
-Categories = Annotated[
-    list[str] | None, typer.Option("--category", help="Only this one; may be repeated.", rich_help_panel=PROMPTS)
-]
-LimitPerCategory = Annotated[
-    int | None, typer.Option(min=1, help="Only the first N prompts of each.", rich_help_panel=PROMPTS)
-]
-NumPrompts = Annotated[
-    int | None,
-    typer.Option(min=1, help="At most N prompts, taken in turn from the categories.", rich_help_panel=PROMPTS),
-]
-PromptTokens = Annotated[int | None, typer.Option(min=1, help="Length of emulated prompts.", rich_help_panel=PROMPTS)]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer (256).", rich_help_panel=REQUEST)]
-Temperature = Annotated[float | None, typer.Option(min=0.0, help="0 is greedy (0).", rich_help_panel=REQUEST)]
-TopP = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus.", rich_help_panel=REQUEST)]
-Seed = Annotated[int | None, typer.Option(help="Sampling seed of every request.", rich_help_panel=REQUEST)]
-IgnoreEos = Annotated[
-    bool,
-    typer.Option("--ignore-eos", help="Write on after the end; misstates acceptance.", rich_help_panel=REQUEST),
-]
-MaxSeconds = Annotated[float | None, typer.Option(help="Start no prompt later than this.", rich_help_panel=LOAD)]
-Warmup = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Requests before the window. Default: as many as will be in flight.", rich_help_panel=LOAD
-    ),
-]
-LoadGenerator = Annotated[
-    str | None,
-    typer.Option("--load", help="client (our own) or guidellm, from an environment of its own.", rich_help_panel=LOAD),
-]
-GuidellmPython = Annotated[
-    str | None, typer.Option(help="Python of the environment that has guidellm.", rich_help_panel=LOAD)
-]
-OutputDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Study directory; one that exists is taken up again. Default: results/<time>-<name>.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-JsonOutput = Annotated[
-    bool, typer.Option("--json", help="Print the summary as JSON, nothing else.", rich_help_panel=OUTPUT)
-]
+class StudyFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options about which runs to make."""
+
+    model: Annotated[
+        str | None, typer.Option(help="A model that no study names: folder or Hub name.", rich_help_panel=RUNS)
+    ] = None
+    method: Annotated[
+        list[DraftMethod] | None,
+        typer.Option(help="Only this method; may be repeated. Default: the study's.", rich_help_panel=RUNS),
+    ] = None
+    repeats: Annotated[int, typer.Option(min=1, help="Make every run so many times.", rich_help_panel=RUNS)] = 1
+    skip_baseline: Annotated[
+        bool, typer.Option("--skip-baseline", help="No run without speculation.", rich_help_panel=RUNS)
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every command, and run nothing.", rich_help_panel=RUNS)
+    ] = False
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make runs again that failed before.", rich_help_panel=RUNS)
+    ] = False
 
 
-def base_of(*, warmup: int | None, **parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked of every run, in the words of a run's file; parts of which nothing was said are left out."""
+class StudyPromptFlags(PromptFlags, frozen=True, kw_only=True):
+    """Options about the prompts of a study."""
+
+    num_prompts: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most N prompts, taken in turn from the categories.", rich_help_panel=PROMPTS),
+    ] = None
+    prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Length of emulated prompts.", rich_help_panel=PROMPTS)
+    ] = None
+
+
+class SamplingFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options about every request; what is not given is left to the files of runs."""
+
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (256).", rich_help_panel=REQUEST)] = None
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 is greedy (0).", rich_help_panel=REQUEST)] = None
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus.", rich_help_panel=REQUEST)] = None
+    seed: Annotated[int | None, typer.Option(help="Sampling seed of every request.", rich_help_panel=REQUEST)] = None
+    ignore_eos: Annotated[
+        bool,
+        typer.Option("--ignore-eos", help="Write on after the end; misstates acceptance.", rich_help_panel=REQUEST),
+    ] = False
+
+
+class LoadFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options about how the prompts are sent, but for those that a sweep varies."""
+
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Start no prompt later than this.", rich_help_panel=LOAD)
+    ] = None
+    warmup: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Requests before the window. Default: as many as will be in flight.", rich_help_panel=LOAD
+        ),
+    ] = None
+    load: Annotated[
+        str | None,
+        typer.Option(help="client (our own) or guidellm, from an environment of its own.", rich_help_panel=LOAD),
+    ] = None
+    guidellm_python: Annotated[
+        str | None, typer.Option(help="Python of the environment that has guidellm.", rich_help_panel=LOAD)
+    ] = None
+
+
+class OutputFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options about what a study leaves."""
+
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Study directory; one that exists is taken up again. Default: results/<time>-<name>.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON, nothing else.", rich_help_panel=OUTPUT)
+    ] = False
+
+
+def base_of(
+    engine: EngineFlags,
+    prompts: StudyPromptFlags,
+    sampling: SamplingFlags,
+    load: LoadFlags,
+    *,
+    draft_length: int | None = None,
+    concurrency: int | None = None,
+    request_rate: float | None = None,
+) -> dict[str, Any]:
+    """What was asked of every run, in the words of a run's file; parts of which nothing was said are left out.
+
+    Raises:
+        UsageError: the engine's arguments or environment cannot be read.
+    """
+    parts: dict[str, Mapping[str, Any]] = {
+        "server": server_fields(engine),
+        "method": {"draft_length": draft_length, "draft_tensor_parallel_size": engine.draft_tensor_parallel_size},
+        "benchmark": {
+            "name": prompts.benchmark,
+            "config": prompts.config,
+            "data_dir": prompts.data_dir,
+            "prompts": prompts.prompts,
+            "categories": prompts.category,
+            "limit_per_category": prompts.limit_per_category,
+            "num_prompts": prompts.num_prompts,
+            "prompt_tokens": prompts.prompt_tokens,
+        },
+        "sampling": msgspec.structs.asdict(sampling),
+        "load": {
+            "concurrency": concurrency,
+            "request_rate": request_rate,
+            "max_seconds": load.max_seconds,
+            "generator": load.load,
+            "guidellm_python": load.guidellm_python,
+        },
+    }
     given = {name: without_gaps(part) for name, part in parts.items()}
-    return {**{name: part for name, part in given.items() if part}, **without_gaps({"warmup": warmup})}
+    return {**{name: part for name, part in given.items() if part}, **without_gaps({"warmup": load.warmup})}
 
 
 def without_gaps(fields: Mapping[str, Any]) -> dict[str, Any]:

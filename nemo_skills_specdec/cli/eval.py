@@ -8,32 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nemo_skills_specdec.cli._engine_options import (
-    DraftMethod,
-    DraftModel,
-    DraftTensorParallelSize,
-    Dtype,
-    EnforceEager,
-    EngineArgs,
-    EngineEnv,
-    EnginePython,
-    GpuMemoryUtilization,
-    MaxModelLen,
-    MaxNumSeqs,
-    Port,
-    ReadyTimeout,
-    TensorParallelSize,
-    server_fields,
-)
+from nemo_skills_specdec.cli._engine_options import DraftMethod, EngineFlags, server_fields
+from nemo_skills_specdec.cli._groups import spread
+from nemo_skills_specdec.cli._prompt_options import PromptFlags
 from nemo_skills_specdec.errors import UsageError
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
     from nemo_skills_specdec.records import Finding, PromptRow
 
-SERVER, PROMPTS, REQUEST, LOAD, OUTPUT, OWN = (
+SERVER, REQUEST, LOAD, OUTPUT, OWN = (
     "Server",
-    "Prompts",
     "Requests",
     "Load",
     "Output",
@@ -87,7 +72,9 @@ class Arrival(str, Enum):
     constant = "constant"
 
 
+@spread
 def eval_command(
+    *,
     server_url: Annotated[
         str | None,
         typer.Option(
@@ -118,28 +105,7 @@ def eval_command(
             help="SGLang's --export-metrics-to-file-dir, if it can be read from here.", rich_help_panel=SERVER
         ),
     ] = None,
-    benchmark: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of a prompt set: mini (built in), or one made by `ns-specdec prepare`.",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(help="Config of the prompt set, e.g. throughput_2k.", rich_help_panel=PROMPTS)
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder given to `ns-specdec prepare`.", rich_help_panel=PROMPTS)
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(help="A JSONL file of prompts instead.", rich_help_panel=PROMPTS)
-    ] = None,
-    category: Annotated[
-        list[str] | None, typer.Option(help="Only this category; may be repeated.", rich_help_panel=PROMPTS)
-    ] = None,
-    limit_per_category: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N prompts of each category.", rich_help_panel=PROMPTS)
-    ] = None,
+    prompts: PromptFlags,
     api: Annotated[Api, typer.Option(help="Endpoint.", rich_help_panel=REQUEST)] = Api.chat,
     stream: Annotated[
         bool, typer.Option(help="Stream answers; needed for TTFT and TPOT.", rich_help_panel=REQUEST)
@@ -223,19 +189,7 @@ def eval_command(
         ),
     ] = None,
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.", rich_help_panel=OWN)] = 3,
-    draft_model: DraftModel = None,
-    engine_python: EnginePython = None,
-    tensor_parallel_size: TensorParallelSize = None,
-    draft_tensor_parallel_size: DraftTensorParallelSize = None,
-    gpu_memory_utilization: GpuMemoryUtilization = None,
-    max_num_seqs: MaxNumSeqs = None,
-    max_model_len: MaxModelLen = None,
-    enforce_eager: EnforceEager = False,
-    dtype: Dtype = None,
-    port: Port = None,
-    engine_args: EngineArgs = None,
-    engine_env: EngineEnv = None,
-    ready_timeout: ReadyTimeout = None,
+    engine: EngineFlags,
 ) -> None:
     """Send prompts to a server and measure how many of its drafts are accepted.
 
@@ -245,9 +199,7 @@ def eval_command(
 
     if server_url is not None and (method is not None or launch is not Launch.embedded):
         raise UsageError("--launch and --method are for a server of our own; drop them, or drop --server-url")
-    if benchmark is not None and prompts is not None:
-        raise UsageError("--benchmark and --prompts exclude each other; give one of them")
-    name, rows, remarks = _rows(benchmark, config, data_dir, prompts, category or [], limit_per_category)
+    name, rows, remarks = _rows(prompts)
     request = _request(
         model=model or "",
         api=api.value,
@@ -284,54 +236,37 @@ def eval_command(
             dialect=dialect.value,
             method=method.value if method else None,
             draft_length=draft_length,
-            draft_model=draft_model,
-            draft_tensor_parallel_size=draft_tensor_parallel_size,
-            engine=server_fields(
-                python=engine_python,
-                tensor_parallel_size=tensor_parallel_size,
-                gpu_memory_utilization=gpu_memory_utilization,
-                max_num_seqs=max_num_seqs,
-                max_model_len=max_model_len,
-                enforce_eager=enforce_eager,
-                dtype=dtype,
-                port=port,
-                arguments=engine_args,
-                environment=engine_env,
-                ready_timeout=ready_timeout,
-            ),
+            draft_model=engine.draft_model,
+            draft_tensor_parallel_size=engine.draft_tensor_parallel_size,
+            engine=server_fields(engine),
         )
     )
 
 
-def _rows(
-    benchmark: str | None,
-    config: str | None,
-    data_dir: Path | None,
-    prompts: Path | None,
-    categories: list[str],
-    limit_per_category: int | None,
-) -> tuple[str, list[PromptRow], list[Finding]]:
+def _rows(wanted: PromptFlags) -> tuple[str, list[PromptRow], list[Finding]]:
     """Name, prompts, and what is to be said about them."""
     from nemo_skills_specdec.prepare_data import load_benchmark
     from nemo_skills_specdec.records import read_prompt_rows
 
+    if wanted.benchmark is not None and wanted.prompts is not None:
+        raise UsageError("--benchmark and --prompts exclude each other; give one of them")
     remarks: list[Finding] = []
-    if prompts is not None:
-        name, rows = prompts.stem, read_prompt_rows(prompts)
+    if wanted.prompts is not None:
+        name, rows = wanted.prompts.stem, read_prompt_rows(wanted.prompts)
     else:
-        loaded = load_benchmark(benchmark or "mini", config=config, data_dir=data_dir)
+        loaded = load_benchmark(wanted.benchmark or "mini", config=wanted.config, data_dir=wanted.data_dir)
         name, rows, remarks = loaded.name, loaded.rows, loaded.findings
-    if categories:
+    if wanted.category:
         known = sorted({row.category for row in rows})
-        if missing := sorted(set(categories) - set(known)):
+        if missing := sorted(set(wanted.category) - set(known)):
             raise UsageError(f"no category {', '.join(missing)} in {name}; there are {', '.join(known)}")
-        rows = [row for row in rows if row.category in categories]
-    if limit_per_category is not None:
+        rows = [row for row in rows if row.category in wanted.category]
+    if wanted.limit_per_category is not None:
         seen: dict[str, int] = {}
         kept = []
         for row in rows:
             seen[row.category] = seen.get(row.category, 0) + 1
-            if seen[row.category] <= limit_per_category:
+            if seen[row.category] <= wanted.limit_per_category:
                 kept.append(row)
         rows = kept
     return name, rows, remarks

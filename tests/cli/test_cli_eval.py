@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from nemo_skills_specdec.cli._prompt_options import PromptFlags
 from nemo_skills_specdec.cli.eval import _rows
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
@@ -246,9 +247,9 @@ def test_options_that_cannot_be_meant_are_refused(arguments, message, tmp_path):
 
 
 def test_a_limit_keeps_the_first_prompts_of_each_category():
-    _, rows, _ = _rows(None, None, None, None, [], 2)
+    _, rows, _ = _rows(PromptFlags(limit_per_category=2))
     assert len(rows) == 22
-    _, rows, _ = _rows("mini", None, None, None, ["math"], 3)
+    _, rows, _ = _rows(PromptFlags(benchmark="mini", category=["math"], limit_per_category=3))
     assert [row.category for row in rows] == ["math"] * 3
 
 

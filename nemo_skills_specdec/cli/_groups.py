@@ -1,0 +1,49 @@
+"""Options that several commands share, as one parameter of a command instead of a dozen."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def spread(command: Command) -> Command:
+    """Lets a command take groups of options.
+
+    A parameter whose type is a struct is a group: typer sees an option for every field of it, with the field's
+    annotation and default, and the command gets the group filled in.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    flat: list[inspect.Parameter] = []
+    groups: dict[str, type[msgspec.Struct]] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        hint = hints[name]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            groups[name] = hint
+            flat += _options(hint)
+        else:
+            flat.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def flattened(**given: Any) -> None:
+        filled = {name: kind(**{f: given.pop(f) for f in kind.__struct_fields__}) for name, kind in groups.items()}
+        command(**given, **filled)
+
+    flattened.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    flattened.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return flattened  # type: ignore[return-value]
+
+
+def _options(group: type[msgspec.Struct]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in msgspec.structs.fields(group)
+    ]

@@ -1,0 +1,38 @@
+"""Options about which prompts are sent, shared by `eval`, `experiment` and `sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+PROMPTS = "Prompts"
+
+
+class PromptFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options about the prompts."""
+
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="mini (built in), in a study also emulated, or one made by `ns-specdec prepare`.",
+            rich_help_panel=PROMPTS,
+        ),
+    ] = None
+    config: Annotated[
+        str | None, typer.Option(help="Config of the prompt set, e.g. throughput_2k.", rich_help_panel=PROMPTS)
+    ] = None
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder given to `ns-specdec prepare`.", rich_help_panel=PROMPTS)
+    ] = None
+    prompts: Annotated[Path | None, typer.Option(help="A JSONL file of prompts instead.", rich_help_panel=PROMPTS)] = (
+        None
+    )
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only this category; may be repeated.", rich_help_panel=PROMPTS)
+    ] = None
+    limit_per_category: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N prompts of each category.", rich_help_panel=PROMPTS)
+    ] = None
