@@ -18,16 +18,16 @@ def spread(command: Command) -> Command:
     A parameter whose type is a struct is a group: typer sees an option for every field of it, with the field's
     annotation and default, and the command gets the group filled in.
     """
-    hints = get_type_hints(command, include_extras=True)
     flat: list[inspect.Parameter] = []
     groups: dict[str, type[msgspec.Struct]] = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        hint = hints[name]
+    # Not by get_type_hints: before Python 3.11 it wraps the annotation of a parameter whose default is None.
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        hint = parameter.annotation
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             groups[name] = hint
             flat += _options(hint)
         else:
-            flat.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
+            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
     def flattened(**given: Any) -> None:
