@@ -152,6 +152,12 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def _label(row: Row) -> str:
+    """The method, and the number of a repetition after the first."""
+    config = row.run.config
+    return config.method.label + (f" #{config.repeat}" if config.repeat else "")
+
+
 def _runs_table(rows: Sequence[Row]) -> list[str]:
     header = [
         *("method", "prompts", "failed", "wall s", "tok/s", "ms/token", "TTFT ms", "AL", "AR %", "efficiency"),
@@ -160,10 +166,9 @@ def _runs_table(rows: Sequence[Row]) -> list[str]:
     body = []
     for row in rows:
         record, acceptance = record_of(row), row.part.acceptance
-        method = row.run.config.method.label + (f" #{row.run.config.repeat}" if row.run.config.repeat else "")
         body.append(
             [
-                method,
+                _label(row),
                 str(record["prompts"]),
                 str(record["failed"]),
                 _number(record["wall_seconds"], 1),
@@ -180,24 +185,23 @@ def _runs_table(rows: Sequence[Row]) -> list[str]:
             ]
         )
     notes = dict.fromkeys(
-        f"{row.run.config.method.label}: no speedup, because {row.speedup.reason}."
+        f"{_label(row)}: no speedup, because {row.speedup.reason}."
         for row in rows
         if row.speedup.reason is not None and row.run.config.method.name != "none"
     )
     notes |= dict.fromkeys(
-        f"{row.run.config.method.label}: {row.speedup.left_out} prompts count in no speedup, since one of the two runs "
+        f"{_label(row)}: {row.speedup.left_out} prompts count in no speedup, since one of the two runs "
         "did not answer them completely."
         for row in rows
         if row.speedup.left_out and row.speedup.prompts
     )
     notes |= dict.fromkeys(
-        f"{row.run.config.method.label}: no speedup (user), because {row.speedup.user_reason}."
+        f"{_label(row)}: no speedup (user), because {row.speedup.user_reason}."
         for row in rows
         if row.speedup.user_reason is not None
     )
     notes |= dict.fromkeys(
-        f"{row.run.config.method.label}: {100 * row.speedup.same_text:.0f} % of the answers are the baseline's, "
-        "character by character."
+        f"{_label(row)}: {100 * row.speedup.same_text:.0f} % of the answers are the baseline's, character by character."
         for row in rows
         if row.speedup.same_text is not None and row.run.config.sampling.temperature == 0
     )
@@ -208,7 +212,7 @@ def _category_table(parts: Sequence[Row], runs: Sequence[Row], cell: Callable[[R
     """Categories down, runs across."""
     cells = {(row.category, id(row.run)): cell(row) for row in parts}
     shown = [row for row in runs if row.run.config.method.name != "none"]
-    header = ["category", *(row.run.config.method.label for row in shown)]
+    header = ["category", *map(_label, shown)]
     categories = list(dict.fromkeys(row.category for row in parts))
     return _table(header, [[name, *(cells.get((name, id(row.run)), "-") for row in shown)] for name in categories])
 

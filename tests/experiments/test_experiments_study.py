@@ -145,6 +145,7 @@ def test_repetitions_show_their_spread(study):
     assert repeated["figures"]["AL"]["deviation"] == 0.0
     speeds = repeated["figures"]["output tokens/s"]
     assert speeds["low"] <= speeds["mean"] <= speeds["high"]
+    assert "| category | ngram-k5 | ngram-k5 #1 |" in (folder / "summary.md").read_text(encoding="utf-8")
 
 
 def test_the_summary_for_people_names_definitions_and_what_is_missing(study):
