@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nemo_skills_specdec.cli.eval import Dialect, Method
+from nemo_skills_specdec.errors import UsageError
 
 
 class Statistics(str, Enum):
@@ -24,6 +25,12 @@ def serve(
     dialect: Annotated[Dialect, typer.Option(help="Whose endpoints and metrics to speak.")] = Dialect.vllm,
     method: Annotated[Method, typer.Option(help="Where drafts come from.")] = Method.draft_model,
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.")] = 3,
+    draft_tree: Annotated[
+        str | None,
+        typer.Option(
+            help="sglang dialect: draft a tree instead of a chain; children per level such as 4x2x1, or a file."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.")] = 8000,
     api_key_env: Annotated[
@@ -55,6 +62,7 @@ def serve(
             dialect=dialect.value,
             method=method.value,
             draft_length=draft_length,
+            draft_tree=_tree_text(draft_tree),
             host=host,
             port=port,
             api_key=os.environ.get(api_key_env) or None,
@@ -68,3 +76,13 @@ def serve(
             seed=seed,
         )
     )
+
+
+def _tree_text(tree: str | None) -> str | None:
+    """The shape itself, or what a file says."""
+    if tree is None or not Path(tree).is_file():
+        return tree
+    try:
+        return Path(tree).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {tree}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
