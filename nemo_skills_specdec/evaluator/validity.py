@@ -19,6 +19,8 @@ SLOW_CLIENT_SECONDS = 0.05
 """Later than this, the client's own delay shows in a TTFT of a few hundred milliseconds."""
 NEARLY_NOTHING = 0.03
 """Acceptance rate below which sampling itself is suspected; the faulty one gives 0.0064 where 0.12 is right."""
+COUNTERS_LACK = {"no_positions", "bounds"}
+"""What the counters do not tell; of no concern where every answer came with its own statistics."""
 FEW_PROMPTS = 20
 """Below this, an interval says little: a quarter of the prompts decides each end."""
 
@@ -81,6 +83,7 @@ def check_reading(
     findings = [
         msgspec.structs.replace(finding, severity="warning") if complete and finding.severity == "invalid" else finding
         for finding in reading.findings
+        if not (complete and finding.code in COUNTERS_LACK)
     ]
     findings += describe_steps(reading)
     if cut_off is None:

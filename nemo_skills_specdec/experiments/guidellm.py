@@ -19,9 +19,9 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.body import count_turns
 from nemo_skills_specdec.errors import IdentityError, ServerError, UsageError
 from nemo_skills_specdec.evaluator.evaluate import Plan, Run
-from nemo_skills_specdec.evaluator.result import Measured, evaluation_of, has_statistics, per_request_counts
+from nemo_skills_specdec.evaluator.result import Measured, evaluation_of
 from nemo_skills_specdec.evaluator.run_directory import pretty, write_atomically
-from nemo_skills_specdec.evaluator.validity import check_records, check_request
+from nemo_skills_specdec.evaluator.validity import check_reading, check_records, check_request
 from nemo_skills_specdec.evaluator.warm_up import warm_up
 from nemo_skills_specdec.experiments.config import RunConfig
 from nemo_skills_specdec.experiments.launch.environment import find_python
@@ -29,7 +29,7 @@ from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.servers.base import ServerInfo
 from nemo_skills_specdec.servers.engines import ENGINES
 from nemo_skills_specdec.servers.reading import read_window
-from nemo_skills_specdec.window import check_sources, check_traffic, describe_steps, sent_by, take_settled_snapshots
+from nemo_skills_specdec.window import take_settled_snapshots
 
 FOLDER = "guidellm"
 
@@ -112,17 +112,8 @@ def measure(
     records, findings = records_of(read_report(folder / "report.json"), single, info)
     reading = read_window(before, after, info)
     whole = Measured(records=records, reading=reading, wall_seconds=_wall_seconds(records))
-    findings += [*remarks, *info.findings, *check_request(plan.request, info), *reading.findings]
-    findings += describe_steps(reading)
-    findings += check_traffic(
-        reading,
-        sent_by(records),
-        relied_on=not has_statistics(records),
-        warmup_requests=len(warm),
-    )
-    counts = per_request_counts(records)
-    if counts is not None and has_statistics(records):
-        findings += check_sources(counts, reading)
+    findings += [*remarks, *info.findings, *check_request(plan.request, info)]
+    findings += check_reading(reading, records, warmup_requests=len(warm))
     findings += check_records(records, prompts_planned=len(single), interrupted=False)
     if len(single) < len(rows):
         findings.append(_left_out(len(rows) - len(single), len(rows)))

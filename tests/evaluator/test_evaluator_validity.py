@@ -7,11 +7,13 @@ from nemo_skills_specdec.evaluator.validity import (
     check_dispersion,
     check_lag,
     check_outcome,
+    check_reading,
     check_records,
     check_request,
 )
 from nemo_skills_specdec.records import Acceptance, RequestRecord
-from nemo_skills_specdec.servers.base import ServerInfo
+from nemo_skills_specdec.servers.base import CounterReading, ServerInfo, Traffic
+from nemo_skills_specdec.servers.sglang_findings import no_positions
 
 GPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0")
 CPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0+cpu")
@@ -24,6 +26,12 @@ def codes(findings):
 
 def record(number, category="coding", counts=COUNTS, error=None):
     return RequestRecord(question_id=str(number), category=category, turn=0, counts=counts, error=error)
+
+
+def test_what_counters_lack_is_told_only_where_answers_do_not_tell_it():
+    lacking = CounterReading(engine="sglang", source="counters", traffic=Traffic(), findings=(no_positions(),))
+    assert codes(check_reading(lacking, [record(1)])) == []
+    assert codes(check_reading(lacking, [record(1), record(2, counts=None)])) == ["no_positions"]
 
 
 def test_a_plain_greedy_request_needs_no_remark():
