@@ -36,13 +36,13 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
             _with_interval(row, "speedup_total"),
         )
     console.print(table)
-    reasons = dict.fromkeys(
-        f"{_method(row)} {_load(row)}: no speedup, because {row['speedup_reason']}"
-        for row in rows
-        if row["speedup_reason"] and row["speedup_user"] is None and row["method"] != "none"
-    )
-    for reason in reasons:
-        console.print(reason, markup=False)
+    without: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["speedup_reason"] and row["speedup_user"] is None and row["method"] != "none":
+            lacking = "speedup" if row["speedup_total"] is None else "user speedup"
+            without.setdefault((lacking, row["speedup_reason"]), []).append(f"{_method(row)} {_load(row)}")
+    for (lacking, reason), runs in without.items():
+        console.print(f"no {lacking} of {', '.join(runs)}: {reason}", markup=False)
     for item in summary["not_done"]:
         console.print(f"{item['state']}: {item['run']}: {(item['error'] or '-').splitlines()[0]}", markup=False)
 

@@ -14,7 +14,7 @@ from nemo_skills_specdec.cli._prompt_options import PromptFlags
 from nemo_skills_specdec.errors import UsageError
 
 if TYPE_CHECKING:
-    from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
+    from nemo_skills_specdec.client.exchange import LoadOptions
     from nemo_skills_specdec.records import Finding, PromptRow
 
 SERVER, REQUEST, LOAD, OUTPUT, OWN = (
@@ -48,14 +48,6 @@ class Dialect(str, Enum):
 
     vllm = "vllm"
     sglang = "sglang"
-
-
-class Method(str, Enum):
-    """Where drafts come from in a server of our own."""
-
-    draft_model = "draft_model"
-    ngram = "ngram"
-    none = "none"
 
 
 class Api(str, Enum):
@@ -196,11 +188,12 @@ def eval_command(
     Without --server-url a small engine is started on this machine, so that the first numbers need nothing else.
     """
     from nemo_skills_specdec.cli import _eval_run
+    from nemo_skills_specdec.client.exchange import RequestOptions
 
     if server_url is not None and (method is not None or launch is not Launch.embedded):
         raise UsageError("--launch and --method are for a server of our own; drop them, or drop --server-url")
     name, rows, remarks = _rows(prompts)
-    request = _request(
+    request = RequestOptions(
         model=model or "",
         api=api.value,
         stream=stream,
@@ -270,12 +263,6 @@ def _rows(wanted: PromptFlags) -> tuple[str, list[PromptRow], list[Finding]]:
                 kept.append(row)
         rows = kept
     return name, rows, remarks
-
-
-def _request(**fields: Any) -> RequestOptions:
-    from nemo_skills_specdec.client.exchange import RequestOptions
-
-    return RequestOptions(**fields)
 
 
 def _load(

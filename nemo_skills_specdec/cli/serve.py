@@ -9,8 +9,16 @@ from typing import Annotated
 
 import typer
 
-from nemo_skills_specdec.cli.eval import Dialect, Method
+from nemo_skills_specdec.cli.eval import Dialect
 from nemo_skills_specdec.errors import UsageError
+
+
+class Method(str, Enum):
+    """Where drafts come from in the embedded engine."""
+
+    draft_model = "draft_model"
+    ngram = "ngram"
+    none = "none"
 
 
 class Statistics(str, Enum):
