@@ -124,8 +124,10 @@ class Cache:
     def _complete(fetcher: Fetcher, url: str, part: Path, name: str | None) -> None:
         """Reads on from what an earlier attempt left, if the file is still the same."""
         tag = part.with_suffix(".etag")
-        etag = tag.read_text() if tag.exists() and part.exists() else None
-        start = part.stat().st_size if etag else 0
+        # A version binds only bytes that are here; of a run killed as it noted the version there may be an empty file.
+        here = part.stat().st_size if part.exists() else 0
+        etag = (tag.read_text() or None) if here and tag.exists() else None
+        start = here if etag is not None else 0
 
         def remember(remote: RemoteFile) -> None:
             tag.write_text(remote.etag or "")

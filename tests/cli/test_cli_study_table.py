@@ -9,12 +9,26 @@ from nemo_skills_specdec.cli._study_table import print_study
 
 def row(method, concurrency, *, user=None, total=None, reason=None):
     return {
-        **{"category": "overall", "model": "m", "engine": "vllm", "engine_version": "1.0", "method": method},
-        **{"draft_length": 3 if method != "none" else None, "repeat": 0, "concurrency": concurrency},
-        **{"request_rate": None, "output_tokens_per_second": 10.0, "ms_per_token_mean": 2.0},
-        **{"acceptance_length": 2.5, "acceptance_rate": 0.5, "speedup_reason": reason},
-        **{"speedup_user": user, "speedup_user_low": None, "speedup_user_high": None},
-        **{"speedup_total": total, "speedup_total_low": None, "speedup_total_high": None},
+        "category": "overall",
+        "model": "m",
+        "engine": "vllm",
+        "engine_version": "1.0",
+        "method": method,
+        "draft_length": 3 if method != "none" else None,
+        "repeat": 0,
+        "concurrency": concurrency,
+        "request_rate": None,
+        "output_tokens_per_second": 10.0,
+        "ms_per_token_mean": 2.0,
+        "acceptance_length": 2.5,
+        "acceptance_rate": 0.5,
+        "speedup_reason": reason,
+        "speedup_user": user,
+        "speedup_user_low": None,
+        "speedup_user_high": None,
+        "speedup_total": total,
+        "speedup_total_low": None,
+        "speedup_total_high": None,
     }
 
 

@@ -53,6 +53,21 @@ def test_a_file_that_changed_since_it_broke_off_is_read_anew(filled: StandIn, tm
     assert Path(Cache(tmp_path).file(fetcher(filled), URL).path).read_bytes() == DATA[::-1]
 
 
+@pytest.mark.parametrize("bytes_here", [0, 65_536])
+@pytest.mark.parametrize("version", ["", '"half of a ver'])
+def test_a_run_killed_as_it_noted_the_version_does_not_stop_the_next(
+    filled: StandIn, tmp_path: Path, bytes_here: int, version: str
+) -> None:
+    filled.faults.append(Fault("x.bin", times=1, cut_after=65_536))
+    filled.faults.append(Fault("x.bin", times=2, cut_after=0))
+    with pytest.raises(HttpError):
+        Cache(tmp_path).file(fetcher(filled), URL)
+    (part,), (tag,) = tmp_path.rglob("*.part"), tmp_path.rglob("*.etag")
+    part.write_bytes(DATA[:bytes_here])
+    tag.write_text(version, encoding="utf-8")
+    assert Path(Cache(tmp_path).file(fetcher(filled), URL).path).read_bytes() == DATA
+
+
 def test_a_file_with_another_hash_is_refused_and_not_kept(filled: StandIn, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the file was replaced at its source"):
         Cache(tmp_path).file(fetcher(filled), URL, sha256="0" * 64)
