@@ -14,22 +14,21 @@ from typing import get_args
 
 import msgspec
 
-from nemo_skills_specdec.benchmarks.catalog import NAMES, folder_name, load_prompt_set
-from nemo_skills_specdec.benchmarks.prompt_set import SetOptions
 from nemo_skills_specdec.errors import SpecdecError, UsageError
-from nemo_skills_specdec.hub.access import Access
-from nemo_skills_specdec.hub.cache import Cache, default_root
-from nemo_skills_specdec.hub.http import Fetcher, Progress
-from nemo_skills_specdec.hub.progress import progress_bars
-from nemo_skills_specdec.prepared.folder import default_data_dir, prepared_file, prepared_names
-from nemo_skills_specdec.prepared.manifest import Manifest, write_prepared
-from nemo_skills_specdec.prepared.rows import stored_rows
-from nemo_skills_specdec.prepared.verify import Verification, verify_file
-from nemo_skills_specdec.records import Finding, PromptRow
-from nemo_skills_specdec.speed_bench import prepare as speed_bench
-from nemo_skills_specdec.speed_bench.adopt import adopt
-from nemo_skills_specdec.speed_bench.build import limited
-from nemo_skills_specdec.speed_bench.schema import (
+from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
+from nemo_skills_specdec.prompts.hub.access import Access
+from nemo_skills_specdec.prompts.hub.cache import Cache, default_root
+from nemo_skills_specdec.prompts.hub.http import Fetcher, Progress
+from nemo_skills_specdec.prompts.hub.progress import progress_bars
+from nemo_skills_specdec.prompts.prepared.folder import default_data_dir, prepared_file, prepared_names
+from nemo_skills_specdec.prompts.prepared.manifest import Manifest, write_prepared
+from nemo_skills_specdec.prompts.prepared.rows import stored_rows
+from nemo_skills_specdec.prompts.prepared.verify import Verification, verify_file
+from nemo_skills_specdec.prompts.prompt_set import SetOptions
+from nemo_skills_specdec.prompts.speed_bench import prepare as speed_bench
+from nemo_skills_specdec.prompts.speed_bench.adopt import adopt
+from nemo_skills_specdec.prompts.speed_bench.build import limited
+from nemo_skills_specdec.prompts.speed_bench.schema import (
     CONFIGS,
     REVISION,
     Config,
@@ -38,8 +37,9 @@ from nemo_skills_specdec.speed_bench.schema import (
     check_config,
     token_budget,
 )
-from nemo_skills_specdec.speed_bench.tokens import Encoder, load_encoder
-from nemo_skills_specdec.speed_bench.verify import verify_config
+from nemo_skills_specdec.prompts.speed_bench.tokens import Encoder, load_encoder
+from nemo_skills_specdec.prompts.speed_bench.verify import verify_config
+from nemo_skills_specdec.records import Finding, PromptRow
 
 SPEED_BENCH = speed_bench.NAME
 DEFAULT_CONFIG = "qualitative"

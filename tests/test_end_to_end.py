@@ -8,10 +8,10 @@ from nemo_skills_specdec.acceptance import counts_from_steps, total
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
+from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.errors import ServerError
-from nemo_skills_specdec.evaluator.evaluate import Plan, evaluate
+from nemo_skills_specdec.measurement.measure import Plan, evaluate
 from nemo_skills_specdec.records import Message, PromptRow
-from nemo_skills_specdec.servers.detect import detect
 
 CATEGORIES = ["coding", "math", "writing", "qa"]
 
@@ -147,7 +147,7 @@ def test_other_users_of_the_server_are_noticed_and_do_not_touch_the_responses():
 
 def foreign_user(url, body):
     """Progress hooks that send more requests than there were warm-ups, from somebody else, after the first of ours."""
-    from nemo_skills_specdec.evaluator.evaluate import Progress
+    from nemo_skills_specdec.measurement.measure import Progress
 
     done = []
 

@@ -12,15 +12,14 @@ import nemo_skills_specdec
 PACKAGE = Path(nemo_skills_specdec.__file__).parent
 FLOORS = [
     {"errors"},
-    {"acceptance"},
+    {"acceptance", "processes"},
+    {"embedded"},
     {"statistics"},
     {"records"},
-    {"hub", "processes"},
-    {"prepared"},
-    {"servers", "client", "embedded", "speed_bench", "benchmarks"},
-    {"window", "prepare_data"},
-    {"evaluator", "analysis"},
-    {"report", "experiments"},
+    {"engines", "client"},
+    {"measurement", "prompts", "logs", "trees"},
+    {"launch", "report", "compare", "prepare_data"},
+    {"evaluator", "studies"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

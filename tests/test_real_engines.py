@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from nemo_skills_specdec.benchmarks.mini import load_mini
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
-from nemo_skills_specdec.evaluator.evaluate import Plan, evaluate
-from nemo_skills_specdec.servers.detect import detect
+from nemo_skills_specdec.engines.detect import detect
+from nemo_skills_specdec.measurement.measure import Plan, evaluate
+from nemo_skills_specdec.prompts.sets.mini import load_mini
 
 VLLM, SGLANG = os.environ.get("SPECDEC_VLLM_URL"), os.environ.get("SPECDEC_SGLANG_URL")
 
@@ -66,7 +66,7 @@ def test_a_real_sglang_agrees_with_itself_in_responses_and_counters():
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="the extra [llamacpp] is not installed")
 def test_a_real_llamacpp_agrees_with_itself_in_responses_and_counters():
-    from nemo_skills_specdec.experiments.launch.llamacpp import LlamaCppOptions, start_llamacpp
+    from nemo_skills_specdec.launch.llamacpp import LlamaCppOptions, start_llamacpp
 
     with start_llamacpp(LlamaCppOptions()) as server:
         info, run = measure(server.base_url, max_tokens=24)

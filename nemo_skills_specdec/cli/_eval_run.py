@@ -18,9 +18,15 @@ from rich.console import Console
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
+from nemo_skills_specdec.engines.base import EngineName, ServerInfo
+from nemo_skills_specdec.engines.detect import detect
+from nemo_skills_specdec.engines.fetch import bearer, public_url
 from nemo_skills_specdec.errors import ServerError, UsageError
-from nemo_skills_specdec.evaluator.evaluate import Plan, Run, evaluate
-from nemo_skills_specdec.evaluator.run_directory import (
+from nemo_skills_specdec.launch.methods import Method, MethodName
+from nemo_skills_specdec.launch.options import ServerOptions
+from nemo_skills_specdec.launch.start import Started, start_server
+from nemo_skills_specdec.measurement.measure import Plan, Run, evaluate
+from nemo_skills_specdec.measurement.run_directory import (
     manifest_of,
     output_rows,
     prepare_directory,
@@ -28,15 +34,9 @@ from nemo_skills_specdec.evaluator.run_directory import (
     write_run,
     write_snapshots,
 )
-from nemo_skills_specdec.experiments.config import OWN_MODEL
-from nemo_skills_specdec.experiments.launch.options import ServerOptions
-from nemo_skills_specdec.experiments.launch.start import Started, start_server
-from nemo_skills_specdec.experiments.methods import Method, MethodName
 from nemo_skills_specdec.records import Finding, PromptRow
 from nemo_skills_specdec.report.terminal import print_evaluation
-from nemo_skills_specdec.servers.base import EngineName, ServerInfo
-from nemo_skills_specdec.servers.detect import detect
-from nemo_skills_specdec.servers.fetch import bearer, public_url
+from nemo_skills_specdec.studies.config import OWN_MODEL
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

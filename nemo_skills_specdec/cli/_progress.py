@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
 from nemo_skills_specdec.client.exchange import Exchange
-from nemo_skills_specdec.evaluator.evaluate import Progress as Hooks
+from nemo_skills_specdec.measurement.measure import Progress as Hooks
 
 LINE_SECONDS = 10.0
 """Between two plain lines where there is no terminal to draw in."""

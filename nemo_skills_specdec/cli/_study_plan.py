@@ -10,8 +10,8 @@ import msgspec
 
 from nemo_skills_specdec.cli._study_options import merged
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.experiments.config import RunConfig, config_from, read_mapping, resolve
-from nemo_skills_specdec.experiments.parts import Refused, expand
+from nemo_skills_specdec.studies.config import RunConfig, config_from, read_mapping, resolve
+from nemo_skills_specdec.studies.parts import Refused, expand
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

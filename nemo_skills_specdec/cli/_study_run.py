@@ -14,16 +14,16 @@ from rich.console import Console
 
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
-from nemo_skills_specdec.cli._study_table import print_study
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.evaluator.evaluate import Progress
-from nemo_skills_specdec.experiments.config import RunConfig
-from nemo_skills_specdec.experiments.execute import Reporter
-from nemo_skills_specdec.experiments.launch.command import shell_line
-from nemo_skills_specdec.experiments.launch.start import command_of
-from nemo_skills_specdec.experiments.parts import Refused
-from nemo_skills_specdec.experiments.study import Outcome, find_runs, run_study
-from nemo_skills_specdec.experiments.summary_files import MARKDOWN, to_json, write_summary
+from nemo_skills_specdec.launch.command import shell_line
+from nemo_skills_specdec.launch.start import command_of
+from nemo_skills_specdec.measurement.measure import Progress
+from nemo_skills_specdec.report.study_table import print_study
+from nemo_skills_specdec.studies.config import RunConfig
+from nemo_skills_specdec.studies.execute import Reporter
+from nemo_skills_specdec.studies.parts import Refused
+from nemo_skills_specdec.studies.study import Outcome, find_runs, run_study
+from nemo_skills_specdec.studies.summary_files import MARKDOWN, to_json, write_summary
 
 
 def reporter(console: Console) -> Reporter:

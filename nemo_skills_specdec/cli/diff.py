@@ -13,8 +13,8 @@ from nemo_skills_specdec.cli.eval import ServerType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nemo_skills_specdec.engines.base import CounterReading, Snapshot
     from nemo_skills_specdec.records import Acceptance
-    from nemo_skills_specdec.servers.base import CounterReading, Snapshot
 
 
 def diff(
@@ -27,8 +27,8 @@ def diff(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if the numbers must not be used.")] = False,
 ) -> None:
     """Acceptance between two saved /metrics texts of one server."""
+    from nemo_skills_specdec.engines.reading import read_window
     from nemo_skills_specdec.errors import UsageError
-    from nemo_skills_specdec.servers.reading import read_window
 
     first = _snapshot("", "the text before") if before == "-" else _read(before)
     reading = read_window([first], [_read(after)], engine=server_type.value if server_type else None)
@@ -42,8 +42,8 @@ def diff(
 def _print(reading: CounterReading, *, json_output: bool) -> None:
     import msgspec
 
-    from nemo_skills_specdec.servers.reading import acceptance_of_reading
-    from nemo_skills_specdec.window import describe_steps
+    from nemo_skills_specdec.engines.reading import acceptance_of_reading
+    from nemo_skills_specdec.measurement.window import describe_steps
 
     acceptance = acceptance_of_reading(reading)
     acceptance.findings += describe_steps(reading)
@@ -114,6 +114,6 @@ def _read(path: str) -> Snapshot:
 
 
 def _snapshot(text: str, name: str) -> Snapshot:
-    from nemo_skills_specdec.servers.base import Snapshot
+    from nemo_skills_specdec.engines.base import Snapshot
 
     return Snapshot(url=name, taken_at=0.0, text=text)

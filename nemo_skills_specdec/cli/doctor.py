@@ -11,7 +11,7 @@ import typer
 from nemo_skills_specdec.cli.eval import ServerType
 
 if TYPE_CHECKING:
-    from nemo_skills_specdec.servers.base import ServerInfo
+    from nemo_skills_specdec.engines.base import ServerInfo
 
 
 def doctor(
@@ -31,9 +31,9 @@ def doctor(
     """What is this server, and where can acceptance be read? Exits with 1 if nowhere."""
     import msgspec
 
-    from nemo_skills_specdec.servers.detect import detect
-    from nemo_skills_specdec.servers.fetch import bearer
-    from nemo_skills_specdec.servers.probe import probe_responses
+    from nemo_skills_specdec.engines.detect import detect
+    from nemo_skills_specdec.engines.fetch import bearer
+    from nemo_skills_specdec.engines.probe import probe_responses
 
     headers = bearer(os.environ.get(api_key_env))
     info = detect(url, metrics_url or (), headers, server_type=server_type.value if server_type else None)

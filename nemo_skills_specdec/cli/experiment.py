@@ -89,7 +89,7 @@ def experiment(
         return
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.cli._study_plan import Wanted, plan
-    from nemo_skills_specdec.experiments.sweep import sweep
+    from nemo_skills_specdec.studies.sweep import sweep
 
     files = [Path(target) for target in given if target.endswith(CONFIG_SUFFIXES)]
     names = [*(group or []), *(target for target in given if not target.endswith(CONFIG_SUFFIXES))]
@@ -128,7 +128,7 @@ def _hydra(overrides: list[str], *, multirun: bool, dry_run: bool, output: Outpu
     if stray := [target for target in overrides if "=" not in target]:
         raise UsageError(f"{stray[0]} is no Hydra override; a study by name and overrides do not mix")
     from nemo_skills_specdec.cli import _study_run
-    from nemo_skills_specdec.experiments.hydra_app import run_hydra
+    from nemo_skills_specdec.studies.hydra_app import run_hydra
 
     if dry_run:
         # Hydra makes a folder for every job, even for one that does nothing.

@@ -32,7 +32,7 @@ def export(
     ] = None,
 ) -> None:
     """Write prepared prompts in the shape that another tool reads; prints the files written."""
-    from nemo_skills_specdec.prepared.export import export as export_files
+    from nemo_skills_specdec.prompts.prepared.export import export as export_files
 
     folder = path if path.is_dir() else path.parent
     out = output_dir or folder.with_name(f"{folder.resolve().name}-{to.value}")

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nemo_skills_specdec.analysis.log_analysis import Comparison, LogAnalysis
-    from nemo_skills_specdec.analysis.log_figures import LogAcceptance
+    from nemo_skills_specdec.logs.analysis import Comparison, LogAnalysis
+    from nemo_skills_specdec.logs.figures import LogAcceptance
 
 
 def parse_log(
@@ -29,8 +29,8 @@ def parse_log(
     metrics_after: Annotated[Path | None, typer.Option(help="/metrics text at the end, to compare with.")] = None,
 ) -> None:
     """Acceptance from the log of a vLLM server: figures weighted over its intervals, and what rounding leaves open."""
-    from nemo_skills_specdec.analysis.log_analysis import analyse_log
     from nemo_skills_specdec.errors import UsageError
+    from nemo_skills_specdec.logs.analysis import analyse_log
 
     if metrics_before is not None and metrics_after is None:
         raise UsageError("--metrics-before needs --metrics-after: the counters at the end of the window")
@@ -54,8 +54,8 @@ def _body(analysis: LogAnalysis) -> str:
 
 
 def _write(folder: Path, analysis: LogAnalysis, body: str) -> None:
-    from nemo_skills_specdec.analysis.log_text import acceptance_analysis_text
     from nemo_skills_specdec.errors import UsageError
+    from nemo_skills_specdec.logs.text import acceptance_analysis_text
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def _show(analysis: LogAnalysis) -> None:
 def _table(console: Console, acceptance: LogAcceptance) -> None:
     from rich.table import Table
 
-    from nemo_skills_specdec.analysis.log_text import vector
+    from nemo_skills_specdec.logs.text import vector
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)

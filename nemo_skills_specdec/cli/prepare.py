@@ -136,10 +136,10 @@ def prepare(
     Stopped at any moment, the same command goes on where it was. Exits 1 if the result is not fit for use.
     """
     from nemo_skills_specdec import prepare_data
-    from nemo_skills_specdec.benchmarks.catalog import folder_name
-    from nemo_skills_specdec.benchmarks.prompt_set import SetOptions
     from nemo_skills_specdec.evaluator.dataset_folders import write_dataset_folder
-    from nemo_skills_specdec.prepared.folder import default_data_dir
+    from nemo_skills_specdec.prompts.catalog import folder_name
+    from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
+    from nemo_skills_specdec.prompts.prompt_set import SetOptions
 
     if output_dir is None and (data_dir is not None or os.environ.get("NEMO_SKILLS_DATA_DIR")):
         # First, since it brings all rows of `mini` along, which may be fewer in the end.

@@ -57,9 +57,9 @@ def sweep(
         raise UsageError("say what to sweep: the name of a study, or --model, or --server-url (exactly one of them)")
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.cli._study_plan import Wanted, plan, running
-    from nemo_skills_specdec.experiments.parts import Refused
-    from nemo_skills_specdec.experiments.sweep import numbers, whole_numbers
-    from nemo_skills_specdec.experiments.sweep import sweep as multiply
+    from nemo_skills_specdec.studies.parts import Refused
+    from nemo_skills_specdec.studies.sweep import numbers, whole_numbers
+    from nemo_skills_specdec.studies.sweep import sweep as multiply
 
     base = base_of(server, prompts, sampling, sending)
     no_refusal: list[Refused] = []

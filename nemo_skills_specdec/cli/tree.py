@@ -11,10 +11,10 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nemo_skills_specdec.analysis.rank_rates import RankRates
-    from nemo_skills_specdec.analysis.tree_comparison import TreeReport
-    from nemo_skills_specdec.analysis.tree_measurement import TreeRun
     from nemo_skills_specdec.records import Message
+    from nemo_skills_specdec.trees.comparison import TreeReport
+    from nemo_skills_specdec.trees.measured import TreeRun
+    from nemo_skills_specdec.trees.rank_rates import RankRates
 
 
 def tree(
@@ -44,9 +44,9 @@ def tree(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Build the draft tree of N nodes with the largest expected AL from acceptance by depth and rank."""
-    from nemo_skills_specdec.analysis.rank_rates import read_rank_rates
-    from nemo_skills_specdec.analysis.tree_comparison import compare_trees, named_tree
     from nemo_skills_specdec.errors import UsageError
+    from nemo_skills_specdec.trees.comparison import compare_trees, named_tree
+    from nemo_skills_specdec.trees.rank_rates import read_rank_rates
 
     sizes = _sizes(nodes)
     others = dict(named_tree(path) for path in compare or ())
@@ -90,7 +90,7 @@ def _sizes(text: str) -> list[int]:
 
 def _messages(path: Path | None) -> list[Sequence[Message]]:
     """First turns: later ones would need the answers."""
-    from nemo_skills_specdec.benchmarks.mini import load_mini
+    from nemo_skills_specdec.prompts.sets.mini import load_mini
     from nemo_skills_specdec.records import read_prompt_rows
 
     rows = load_mini() if path is None else read_prompt_rows(path)
@@ -102,8 +102,8 @@ def _messages(path: Path | None) -> list[Sequence[Message]]:
 
 
 def _measured(probe: str | None, prompts: Sequence[Sequence[Message]], **how: Any) -> tuple[TreeRun, RankRates]:
-    from nemo_skills_specdec.analysis.tree_measurement import PROBE, run_tree
     from nemo_skills_specdec.embedded.draft_tree import parse_tree
+    from nemo_skills_specdec.trees.measured import PROBE, run_tree
 
     print("measuring acceptance by depth and rank", file=sys.stderr)
     run = run_tree(parse_tree(probe or PROBE), prompts, **how)
@@ -120,10 +120,10 @@ def _encoded(report: TreeReport) -> str:
 def _write(folder: Path, report: TreeReport) -> None:
     import msgspec
 
-    from nemo_skills_specdec.analysis.rank_rates import node_probabilities
-    from nemo_skills_specdec.analysis.tree_drawing import tree_svg
     from nemo_skills_specdec.embedded.draft_tree import tree_of_paths
     from nemo_skills_specdec.errors import UsageError
+    from nemo_skills_specdec.trees.drawing import tree_svg
+    from nemo_skills_specdec.trees.rank_rates import node_probabilities
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,10 +143,10 @@ def _show(report: TreeReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nemo_skills_specdec.analysis.rank_rates import node_probabilities
-    from nemo_skills_specdec.analysis.tree_drawing import tree_text
     from nemo_skills_specdec.embedded.draft_tree import tree_of_paths
     from nemo_skills_specdec.report.terminal import findings_lines
+    from nemo_skills_specdec.trees.drawing import tree_text
+    from nemo_skills_specdec.trees.rank_rates import node_probabilities
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(f"acceptance by depth and rank ({report.rates.source})")

@@ -23,7 +23,7 @@ def verify(
     import msgspec
 
     from nemo_skills_specdec.prepare_data import verify_folder
-    from nemo_skills_specdec.prepared.compare import compare_folders
+    from nemo_skills_specdec.prompts.prepared.compare import compare_folders
 
     results = verify_folder(path, offline=offline)
     comparisons = compare_folders(path, against) if against is not None else []

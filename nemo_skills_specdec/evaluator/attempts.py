@@ -18,11 +18,11 @@ import msgspec
 
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Snapshot
+from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.evaluator.run_directory import pretty, write_atomically
+from nemo_skills_specdec.measurement.run_directory import pretty, write_atomically
 from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.servers.base import CounterReading, ServerInfo, Snapshot
-from nemo_skills_specdec.servers.reading import read_window
 
 SUFFIX = ".specdec.json"
 """Never `.jsonl`: NeMo-Skills takes every such file beside an output for one more seed."""

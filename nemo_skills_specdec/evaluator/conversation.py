@@ -8,8 +8,8 @@ from typing import Any
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.evaluator.rows import Row
-from nemo_skills_specdec.prepared.manifest import read_manifest
-from nemo_skills_specdec.prepared.verify import PLACEHOLDER_MARK, verify_file
+from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
+from nemo_skills_specdec.prompts.prepared.verify import PLACEHOLDER_MARK, verify_file
 from nemo_skills_specdec.records import Finding, Message, prompt_sha256, read_prompt_rows
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.benchmarks.mini import load_mini
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.evaluator.run_directory import write_atomically
+from nemo_skills_specdec.measurement.run_directory import write_atomically
 from nemo_skills_specdec.prepare_data import main as prepare_set
+from nemo_skills_specdec.prompts.sets.mini import load_mini
 
 SHIPPED = ("speed-bench", "speed-bench-specdec", "spec-bench", "mini")
 """Folders of the repository. The second is the first under a name that no NeMo-Skills has as a built-in."""

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
+from nemo_skills_specdec.engines.base import EngineName
+from nemo_skills_specdec.engines.fetch import API_KEY_VARIABLE, bearer
 from nemo_skills_specdec.errors import IdentityError, ServerError, SpecdecError, UsageError
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns, together
 from nemo_skills_specdec.evaluator.job import (
@@ -38,8 +40,6 @@ from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
 from nemo_skills_specdec.evaluator.server_flags import with_statistics
 from nemo_skills_specdec.evaluator.summary import told_in_words
 from nemo_skills_specdec.records import Finding, RequestRecord
-from nemo_skills_specdec.servers.base import EngineName
-from nemo_skills_specdec.servers.fetch import API_KEY_VARIABLE, bearer
 
 LOG = logging.getLogger("nemo_skills.specdec")
 

@@ -13,6 +13,11 @@ from typing import Any, Literal
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.engines.base import EngineName, ServerInfo
+from nemo_skills_specdec.engines.detect import detect
+from nemo_skills_specdec.engines.fetch import base_url, fetch, metrics_url
+from nemo_skills_specdec.engines.registry import ENGINES
+from nemo_skills_specdec.engines.request_file import RequestFiles
 from nemo_skills_specdec.errors import IdentityError, ServerError
 from nemo_skills_specdec.evaluator.attempts import (
     Attempt,
@@ -25,16 +30,11 @@ from nemo_skills_specdec.evaluator.attempts import (
     write_attempts,
 )
 from nemo_skills_specdec.evaluator.evaluator import counts_in_files
-from nemo_skills_specdec.evaluator.result import Evaluation
 from nemo_skills_specdec.evaluator.rows import join_counts, read_rows, records_of, responses_of, write_rows
 from nemo_skills_specdec.evaluator.summary import evaluate_seeds
+from nemo_skills_specdec.measurement.result import Evaluation
+from nemo_skills_specdec.measurement.window import take_settled_snapshots, take_snapshots
 from nemo_skills_specdec.records import Finding
-from nemo_skills_specdec.servers.base import EngineName, ServerInfo
-from nemo_skills_specdec.servers.detect import detect
-from nemo_skills_specdec.servers.engines import ENGINES
-from nemo_skills_specdec.servers.fetch import base_url, fetch, metrics_url
-from nemo_skills_specdec.servers.request_file import RequestFiles
-from nemo_skills_specdec.window import take_settled_snapshots, take_snapshots
 
 REQUEST_FILE_SECONDS = 10.0
 """How long to wait for SGLang's request-metric files, which are written after the response."""

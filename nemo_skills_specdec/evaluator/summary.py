@@ -23,7 +23,8 @@ from nemo_skills_specdec.evaluator.attempts import (
     read_windows,
     taking_part,
 )
-from nemo_skills_specdec.evaluator.result import (
+from nemo_skills_specdec.measurement.checks import check_reading, check_records, check_request
+from nemo_skills_specdec.measurement.result import (
     Evaluation,
     Measured,
     evaluation_of,
@@ -31,7 +32,6 @@ from nemo_skills_specdec.evaluator.result import (
     per_request_counts,
     prompts_of,
 )
-from nemo_skills_specdec.evaluator.validity import check_reading, check_records, check_request
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 
 Columns = dict[str, Callable[[str, Any, Mapping[str, Any]], "str | None"]]

@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nemo_skills_specdec.evaluator.result import Evaluation, Part, Speed
+from nemo_skills_specdec.measurement.result import Evaluation, Part, Speed
 from nemo_skills_specdec.records import Acceptance, Finding, Severity
 from nemo_skills_specdec.statistics import Average, Interval
 

@@ -257,7 +257,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, capsys):
     import errno
 
     from nemo_skills_specdec.cli import app
-    from nemo_skills_specdec.evaluator import run_directory
+    from nemo_skills_specdec.measurement import run_directory
 
     def full(path, content):
         if str(path).startswith(str(tmp_path / "full")):

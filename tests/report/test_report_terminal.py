@@ -1,7 +1,7 @@
 from rich.console import Console
 
 from nemo_skills_specdec.acceptance import counts_from_histogram
-from nemo_skills_specdec.evaluator.result import Measured, evaluation_of
+from nemo_skills_specdec.measurement.result import Measured, evaluation_of
 from nemo_skills_specdec.records import Finding, RequestRecord
 from nemo_skills_specdec.report.terminal import print_evaluation
 

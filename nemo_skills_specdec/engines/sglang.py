@@ -1,0 +1,326 @@
+"""What SGLang says about speculative decoding: counters and gauges on `/metrics`, and statistics inside a response.
+
+Differences over the window, summed over label sets: D verification steps, G generated tokens, N requests, all three
+counted when a request ends; R tokens decoded, counted live, one (tp_rank, pp_rank) per dp_rank.
+
+    AL_out = (G - N) / D   lower bound: one token of each request comes from its prefill; tokens cut off are missing
+    AL_rt  = R / D         1 + A / D exactly with synchronous scheduling; an overlapped scheduler adds at least one
+                           token per finished request, which makes it an upper bound
+
+K is `speculative_num_draft_tokens`, the verified nodes including the root, so AR = (AL - 1) / (K - 1).
+The gauges hold the mean of the last `decode_log_interval` iterations and are never differenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
+from nemo_skills_specdec.engines import remarks, sglang_findings
+from nemo_skills_specdec.engines.base import CounterReading, Labels, Samples, ServerInfo, Traffic
+from nemo_skills_specdec.engines.prometheus import Difference, differences, gauge_total, gauge_values, has_prefix
+from nemo_skills_specdec.engines.sglang_stats import request_counts, request_extras
+from nemo_skills_specdec.engines.versions import at_least
+from nemo_skills_specdec.errors import IdentityError
+from nemo_skills_specdec.records import Finding, Numbers
+from nemo_skills_specdec.statistics import Interval
+
+__all__ = ["accept_rate_from_gauge", "read", "recognise", "request_counts", "request_extras", "stream_counts"]
+
+PREFIX = "sglang:"
+
+_DECODED = "sglang:realtime_tokens_total"
+
+_COUNTERS = {
+    "verify": "sglang:spec_verify_calls_total",
+    "generation_tokens": "sglang:generation_tokens_total",
+    "prompt_tokens": "sglang:prompt_tokens_total",
+    "requests": "sglang:num_requests_total",
+    "first_tokens": "sglang:time_to_first_token_seconds_count",
+    "aborted": "sglang:num_aborted_requests_total",
+    "retracted": "sglang:num_retracted_requests_total",
+    "decoded": _DECODED,
+}
+
+_SCHEDULER_COUNTERS = (_DECODED, "sglang:num_retracted_requests_total")
+
+_RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")
+
+_BUSY = ("sglang:num_running_reqs", "sglang:num_queue_reqs")
+
+_GAUGE_LENGTH, _GAUGE_RATE = "sglang:spec_accept_length", "sglang:spec_accept_rate"
+_GAUGE_STEPS, _GAUGE_NODES = "sglang:spec_num_steps", "sglang:spec_num_draft_tokens"
+
+
+class _Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The differences that acceptance is computed from; None where the server has no such counter."""
+
+    verify: int | None
+    generated: int
+    requests: int
+    decoded: int | None
+    aborted: int
+    retracted: int
+    busy: bool
+    nodes: int | None
+    fixed_width: bool
+
+
+def recognise(samples: Samples) -> bool:
+    """Whether the series are SGLang's."""
+    return has_prefix(samples, PREFIX)
+
+
+def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo | None) -> CounterReading:
+    """The best that SGLang's metrics allow: exact counts, bounds, an estimate by gauge, or nothing."""
+    before, after = [_one_rank(samples) for samples in before], [_one_rank(samples) for samples in after]
+    deltas, findings = differences(_COUNTERS, before, after)
+    findings += remarks.several_models(after, _COUNTERS["generation_tokens"])
+    traffic = _traffic(deltas, before, after)
+    reading = CounterReading(engine="sglang", source=None, traffic=traffic, findings=tuple(findings))
+    if any(finding.severity == "invalid" for finding in findings):
+        return reading
+    window = _Window(
+        verify=deltas["verify"].total if "verify" in deltas else None,
+        generated=traffic.generation_tokens or 0,
+        requests=traffic.requests or 0,
+        decoded=deltas["decoded"].total if "decoded" in deltas else None,
+        aborted=deltas["aborted"].total if "aborted" in deltas else 0,
+        retracted=deltas["retracted"].total if "retracted" in deltas else 0,
+        busy=bool(traffic.busy_before or traffic.busy_after),
+        nodes=_nodes(after, info),
+        fixed_width=not (info and info.settings.get("speculative_adaptive")),
+    )
+    if _is_off(window, after, info):
+        return _with(reading, remarks.speculation_off("SGLang", *_OFF))
+    if window.verify is None and (window.requests or window.generated):
+        return _gauge_estimate(reading, before, after, window, deltas, info)
+    if not window.verify:
+        return msgspec.structs.replace(reading, source="counters", counts=NO_STEPS, num_drafts=0)
+    reading = _with(msgspec.structs.replace(reading, num_drafts=window.verify), *_tree_drafts(after, window, info))
+    return _from_counters(reading, window, info)
+
+
+def accept_rate_from_gauge(
+    rate: float, *, version: str | None, nodes: int | None, num_steps: int | None
+) -> float | None:
+    """The acceptance rate A / T behind `sglang:spec_accept_rate`, whose meaning depends on the version.
+
+    0.5.4 and 0.5.5: (A + D) / (D (num_steps + 1)); 0.5.6 to 0.5.10: (A + D) / (D K); from 0.5.11: A / (D (K - 1)).
+
+    Args:
+        rate: the gauge.
+        version: SGLang's version.
+        nodes: K, the verified nodes including the root.
+        num_steps: `speculative_num_steps`, which only 0.5.4 and 0.5.5 need.
+
+    Returns:
+        None where the version, or what it needs, is unknown.
+    """
+    if at_least(version, (0, 5, 11)):
+        return rate
+    if at_least(version, (0, 5, 4)) is not True:
+        return None
+    width = nodes if at_least(version, (0, 5, 6)) else (num_steps + 1 if num_steps else None)
+    return (rate * width - 1) / (width - 1) if width and width > 1 else None
+
+
+_OFF = (
+    "it counted no verification step, and its speculation gauges are 0",
+    "start it with --speculative-algorithm",
+)
+
+
+def _is_off(window: _Window, after: Sequence[Samples], info: ServerInfo | None) -> bool:
+    if window.verify is not None or (info is not None and info.speculation == "on"):
+        return False
+    if info is not None and info.speculation == "off":
+        return True
+    return not any(value > 0 for name in (_GAUGE_LENGTH, _GAUGE_NODES) for _, value in gauge_values(after, name))
+
+
+def _from_counters(reading: CounterReading, window: _Window, info: ServerInfo | None) -> CounterReading:
+    drafts = window.verify or 0
+    low_tokens = window.generated - window.requests - window.retracted
+    numbers: Numbers = {
+        "verify_calls": drafts,
+        "generation_tokens": window.generated,
+        "requests": window.requests,
+        "realtime_decode_tokens": window.decoded,
+    }
+    if window.decoded is None:
+        return _with(reading, sglang_findings.no_upper_bound(low_tokens / drafts, numbers))
+    if window.decoded < max(low_tokens, drafts):
+        broken = IdentityError(
+            f"{window.decoded} tokens were decoded, but the requests that ended hold {max(low_tokens, drafts)}"
+        )
+        return _with(reading, remarks.identity_broken(broken, numbers))
+    excess = window.decoded - low_tokens
+    if _is_exact(window, excess, info):
+        return _exact(reading, window, excess, numbers, info)
+    low, high = max(low_tokens / drafts, 1.0), window.decoded / drafts
+    rates = _rates((low, high), window)
+    return _with(
+        msgspec.structs.replace(
+            reading,
+            source="bounds",
+            acceptance_length=(low + high) / 2,
+            acceptance_length_bounds=Interval(low, high),
+            acceptance_rate=(rates[0] + rates[1]) / 2 if rates else None,
+            acceptance_rate_bounds=Interval(*rates) if rates else None,
+        ),
+        sglang_findings.only_bounds(low, high, excess=excess, requests=window.requests, busy=window.busy),
+        *sglang_findings.aborted_or_retracted(window.aborted, window.retracted),
+    )
+
+
+def _is_exact(window: _Window, excess: int, info: ServerInfo | None) -> bool:
+    """Whether R / D is the acceptance length itself.
+
+    So with synchronous scheduling and nothing in flight, aborted or retracted. Without the server's word on its
+    scheduling: an overlapped scheduler adds at least one token per finished request, so an excess below the number of
+    requests shows that it was not on.
+    """
+    if window.busy or window.aborted or window.retracted:
+        return False
+    overlap_off = info.settings.get("disable_overlap_schedule") if info is not None else None
+    if overlap_off is None:
+        return excess < window.requests
+    return bool(overlap_off) and (window.nodes is None or excess <= window.nodes * window.requests)
+
+
+def _exact(
+    reading: CounterReading, window: _Window, excess: int, numbers: Numbers, info: ServerInfo | None
+) -> CounterReading:
+    drafts, decoded = window.verify or 0, window.decoded or 0
+    width = window.nodes - 1 if window.nodes and window.fixed_width else None
+    try:
+        counts = AcceptanceCounts(
+            num_drafts=drafts,
+            num_draft_tokens=drafts * width if width is not None else None,
+            num_accepted_tokens=decoded - drafts,
+        )
+    except IdentityError as error:
+        return _with(reading, remarks.identity_broken(error, numbers))
+    told = info is not None and info.settings.get("disable_overlap_schedule") is not None
+    return _with(
+        msgspec.structs.replace(
+            reading,
+            source="counters",
+            counts=counts,
+            acceptance_length=counts.acceptance_length,
+            acceptance_rate=counts.acceptance_rate,
+        ),
+        *([] if told else [sglang_findings.synchronous_inferred(excess, window.requests)]),
+        sglang_findings.no_positions(),
+    )
+
+
+def _gauge_estimate(
+    reading: CounterReading,
+    before: Sequence[Samples],
+    after: Sequence[Samples],
+    window: _Window,
+    deltas: Mapping[str, Difference],
+    info: ServerInfo | None,
+) -> CounterReading:
+    length = _gauge_mean(after, _GAUGE_LENGTH, deltas)
+    if not length:
+        return _with(reading, sglang_findings.no_acceptance_metrics())
+    was = _gauge_mean(before, _GAUGE_LENGTH, deltas)
+    rate = _gauge_mean(after, _GAUGE_RATE, deltas)
+    acceptance_rate = (
+        (length - 1) / (window.nodes - 1)
+        if window.nodes and window.nodes > 1 and window.fixed_width
+        else accept_rate_from_gauge(
+            rate,
+            version=info.version if info else None,
+            nodes=window.nodes,
+            num_steps=info.settings.get("speculative_num_steps") if info else None,
+        )
+        if rate
+        else None
+    )
+    estimate = msgspec.structs.replace(
+        reading, source="gauge_estimate", acceptance_length=length, acceptance_rate=acceptance_rate
+    )
+    return _with(estimate, sglang_findings.gauge_estimate(was, length))
+
+
+def _gauge_mean(readings: Sequence[Samples], name: str, deltas: Mapping[str, Difference]) -> float | None:
+    """The gauge; over data-parallel ranks their mean, weighted by the tokens each decoded in the window."""
+    values = [(dict(labels).get("dp_rank", ""), value) for labels, value in gauge_values(readings, name) if value > 0]
+    if not values:
+        return None
+    weights = deltas["decoded"].by_label("dp_rank") if "decoded" in deltas else {}
+    weighted = [(weights.get(rank, 0), value) for rank, value in values]
+    if sum(weight for weight, _ in weighted):
+        return sum(weight * value for weight, value in weighted) / sum(weight for weight, _ in weighted)
+    return sum(value for _, value in values) / len(values)
+
+
+def _one_rank(samples: Samples) -> Samples:
+    """Scheduler counters of one rank per data-parallel rank, decode tokens only: the other ranks repeat them."""
+    chosen = {
+        name: _lowest_rank(label_sets) if name in _SCHEDULER_COUNTERS else label_sets
+        for name, label_sets in samples.series.items()
+    }
+    return Samples(chosen)
+
+
+def _lowest_rank(label_sets: dict[Labels, float]) -> dict[Labels, float]:
+    best: dict[Labels, tuple[list[tuple[int, str]], Labels]] = {}
+    for labels in label_sets:
+        named = dict(labels)
+        if named.get("mode", "decode") != "decode":
+            continue
+        rank = [(len(named.get(key, "")), named.get(key, "")) for key in _RANKS]
+        others = frozenset(pair for pair in labels if pair[0] not in _RANKS)
+        if others not in best or rank < best[others][0]:
+            best[others] = (rank, labels)
+    return {labels: label_sets[labels] for _, labels in best.values()}
+
+
+def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
+    totals = {short: delta.total for short, delta in deltas.items() if not delta.findings}
+    return Traffic(
+        requests=totals.get("requests"),
+        prompt_tokens=totals.get("prompt_tokens"),
+        generation_tokens=totals.get("generation_tokens"),
+        first_tokens=totals.get("first_tokens"),
+        decode_steps=totals.get("verify"),
+        busy_before=gauge_total(before, _BUSY),
+        busy_after=gauge_total(after, _BUSY),
+    )
+
+
+def _nodes(after: Sequence[Samples], info: ServerInfo | None) -> int | None:
+    if info is not None and info.tree_nodes:
+        return info.tree_nodes
+    values = {int(value) for _, value in gauge_values(after, _GAUGE_NODES) if value > 0}
+    return values.pop() if len(values) == 1 else None
+
+
+def _rates(lengths: tuple[float, float], window: _Window) -> tuple[float, float] | None:
+    if not window.nodes or window.nodes < 2 or not window.fixed_width:
+        return None
+    low, high = ((length - 1) / (window.nodes - 1) for length in lengths)
+    return min(low, 1.0), min(high, 1.0)
+
+
+def _tree_drafts(after: Sequence[Samples], window: _Window, info: ServerInfo | None) -> list[Finding]:
+    steps = max((value for _, value in gauge_values(after, _GAUGE_STEPS)), default=0)
+    told = info is not None and info.topk is not None
+    is_tree = (info.topk or 1) > 1 if told and info else bool(steps and window.nodes and window.nodes > steps + 1)
+    return [sglang_findings.tree_drafts(info.topk if info else None, window.nodes)] if is_tree else []
+
+
+def _with(reading: CounterReading, *findings: Finding) -> CounterReading:
+    return msgspec.structs.replace(reading, findings=(*reading.findings, *findings))
+
+
+def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
+    """Nothing more: SGLang's statistics stand whole in one chunk, which `request_counts` reads."""
+    return None

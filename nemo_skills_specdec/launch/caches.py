@@ -1,0 +1,49 @@
+"""Empties what a server remembers of earlier prompts, so that a second run on it starts where the first did.
+
+A prefix cache makes the second run's first tokens come sooner; SGLang's n-gram corpus even changes what is accepted.
+"""
+
+from __future__ import annotations
+
+import time
+
+import requests
+
+from nemo_skills_specdec.launch.methods import Method
+from nemo_skills_specdec.launch.start import Started
+
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 0.25
+
+
+def can_be_reused(started: Started, method: Method) -> bool:
+    """Whether a further run on this server can be as good as one on a fresh server.
+
+    Suffix trees of vLLM and the slots of llama.cpp keep earlier text and cannot be emptied.
+    """
+    return started.engine != "llamacpp" and method.name != "suffix"
+
+
+def empty_caches(started: Started) -> str | None:
+    """Empties the server's caches between two runs.
+
+    Returns:
+        None if they are empty now; otherwise why not, in one line.
+    """
+    path = {"vllm": "/reset_prefix_cache", "sglang": "/flush_cache"}.get(started.engine)
+    if path is None:
+        # The embedded engine has none; a server of somebody else is not ours to change.
+        return None if started.engine == "embedded" else "its caches may hold the prompts of an earlier run"
+    problem = ""
+    for _ in range(_ATTEMPTS):
+        try:
+            answer = requests.post(f"{started.base_url}{path}", headers=started.headers, timeout=30)
+        except requests.exceptions.RequestException as error:
+            return f"{path} failed ({type(error).__name__})"
+        if answer.status_code == 200 and '"success":false' not in answer.text.replace(" ", ""):
+            return None
+        problem = f"{path} answers with HTTP status {answer.status_code}"
+        if answer.status_code == 404:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return problem

@@ -1,0 +1,256 @@
+"""Remarks on a whole run that no single window can make: what was asked for, what failed, what looks wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
+from nemo_skills_specdec.measurement.result import has_statistics, per_request_counts
+from nemo_skills_specdec.measurement.window import check_sources, check_traffic, describe_steps, sent_by
+from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
+
+INTERRUPTED = "interrupted"
+"""What the client notes for a request that was in flight when the run was stopped."""
+SLOW_CLIENT_SECONDS = 0.05
+"""Later than this, the client's own delay shows in a TTFT of a few hundred milliseconds."""
+NEARLY_NOTHING = 0.03
+"""Acceptance rate below which sampling itself is suspected; the faulty one gives 0.0064 where 0.12 is right."""
+COUNTERS_LACK = {"no_positions", "bounds"}
+"""What the counters do not tell; of no concern where every answer came with its own statistics."""
+FEW_PROMPTS = 20
+"""Below this, an interval says little: a quarter of the prompts decides each end."""
+
+
+def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
+    """What in the request options makes the numbers mean something else."""
+    findings: list[Finding] = []
+    if request.n > 1:
+        findings.append(
+            Finding(
+                code="several_samples",
+                severity="warning",
+                message=f"n = {request.n}: vLLM gives no per-request statistics then, and SGLang counts one request "
+                "more per prompt. Use n = 1 and several seeds instead.",
+                numbers={"n": request.n},
+            )
+        )
+    if request.ignore_eos:
+        findings.append(
+            Finding(
+                code="ignore_eos",
+                severity="warning",
+                message="ignore_eos is set: text after the end is not what the model says, and repeats itself, so "
+                "acceptance is misstated. Use it for load tests, not for acceptance.",
+            )
+        )
+    if _samples(request) and info.engine == "vllm" and _is_cpu_build(info):
+        told = "the server's default" if request.temperature is None else f"{request.temperature:g}"
+        findings.append(
+            Finding(
+                code="vllm_cpu_sampling",
+                severity="invalid",
+                message=f"This is a CPU build of vLLM ({info.version}) and the temperature is {told}: above 0 it "
+                "rejects nearly all drafts, a known fault. Use --temperature 0.",
+                numbers={"temperature": request.temperature},
+            )
+        )
+    return findings
+
+
+def check_reading(
+    reading: CounterReading,
+    records: Sequence[RequestRecord],
+    *,
+    samples: int = 1,
+    warmup_requests: int = 0,
+    cut_off: int | None = 0,
+) -> list[Finding]:
+    """What the counters of a window say, and how they compare with what was sent and answered in it.
+
+    Args:
+        records: of every request of the window.
+        samples: answers per request, the API's `n`.
+        warmup_requests: requests sent before the window.
+        cut_off: requests that the server may have counted though no record tells of them; None if their number is not
+            known, so that nothing can be compared.
+    """
+    complete = has_statistics(records)
+    # Where every answer came with counts, faulty counters are not the headline's fault: they only ask for care.
+    findings = [
+        msgspec.structs.replace(finding, severity="warning") if complete and finding.severity == "invalid" else finding
+        for finding in reading.findings
+        if not (complete and finding.code in COUNTERS_LACK)
+    ]
+    findings += describe_steps(reading)
+    if cut_off is None:
+        return findings
+    sent = sent_by(records, samples=samples)
+    sent = msgspec.structs.replace(sent, failed=sent.failed + cut_off)
+    findings += check_traffic(reading, sent, relied_on=not complete, warmup_requests=warmup_requests)
+    counts = per_request_counts(records)
+    # With answers missing on one side only, the two differ for a known reason.
+    if counts is not None and complete and not cut_off:
+        findings += check_sources(counts, reading)
+    return findings
+
+
+def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerInfo) -> list[Finding]:
+    """What only the result shows: vLLM's `/version` hides a CPU build, but its fault when sampling is plain to see."""
+    rate, drafts = acceptance.acceptance_rate, acceptance.num_drafts or 0
+    if info.engine != "vllm" or not _samples(request) or _is_cpu_build(info) or rate is None:
+        return []
+    if rate >= NEARLY_NOTHING or drafts < 100:
+        return []
+    return [
+        Finding(
+            code="nothing_accepted_when_sampling",
+            severity="warning",
+            message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling. CPU builds of vLLM reject "
+            "nearly all drafts above temperature 0, a known fault, and do not say that they are CPU builds. If this is "
+            "one, use --temperature 0; on a GPU suspect the drafter.",
+            numbers={"acceptance_rate": rate, "num_drafts": drafts},
+        )
+    ]
+
+
+def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool) -> list[Finding]:
+    """What failed, what is missing, and how few prompts there were."""
+    findings: list[Finding] = []
+    cut_off = [record for record in records if record.error == INTERRUPTED] if interrupted else []
+    failed = [r for r in records if r.error is not None and not (interrupted and r.error == INTERRUPTED)]
+    prompts = len({(record.category, record.question_id) for record in records})
+    if interrupted or prompts < prompts_planned:
+        findings.append(
+            Finding(
+                code="interrupted",
+                severity="warning",
+                message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent, and {len(cut_off)} "
+                "requests were cut off. The figures are of the answers that were complete.",
+                numbers={"prompts_sent": prompts, "prompts_planned": prompts_planned, "cut_off": len(cut_off)},
+            )
+        )
+    if failed:
+        reasons: dict[str, int] = {}
+        for record in failed:
+            reasons[record.error or ""] = reasons.get(record.error or "", 0) + 1
+        reason, times = max(reasons.items(), key=lambda item: item[1])
+        findings.append(
+            Finding(
+                code="requests_failed",
+                severity="invalid" if len(failed) == len(records) else "warning",
+                message=f"{len(failed)} of {len(records)} requests failed, most often ({times}): {reason}",
+                numbers={"failed": len(failed), "requests": len(records)},
+            )
+        )
+    answered = [record for record in records if record.error is None]
+    stepless = [record for record in answered if record.counts is not None and record.counts.num_drafts is None]
+    if stepless:
+        findings.append(
+            Finding(
+                code="steps_unknown",
+                severity="info",
+                message=f"{len(stepless)} of {len(answered)} answers tell drafted tokens but not the number of steps "
+                "(llama.cpp: not streamed, or characters of several tokens), so averages and categories that hold them "
+                "are taken from the counters, without an interval.",
+                numbers={"without_steps": len(stepless), "answered": len(answered)},
+            )
+        )
+    silent = [record for record in answered if record.counts is None]
+    if answered and silent and len(silent) < len(answered):
+        findings.append(
+            Finding(
+                code="statistics_missing",
+                severity="warning",
+                message=f"{len(silent)} of {len(answered)} answers carry no per-request statistics, so the sum over "
+                "answers is incomplete and another source is used where there is one.",
+                numbers={"without_statistics": len(silent), "answered": len(answered)},
+            )
+        )
+    if not silent and answered and prompts < FEW_PROMPTS:
+        findings.append(
+            Finding(
+                code="few_prompts",
+                severity="warning",
+                message=f"Only {prompts} prompts: the intervals are wide and themselves uncertain. "
+                f"Use {FEW_PROMPTS} or more, 80 a category to compare drafters.",
+                numbers={"prompts": prompts},
+            )
+        )
+    return [*findings, *check_dispersion(records)]
+
+
+def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:
+    """Whether acceptance varies no more than if it were simulated.
+
+    An engine told to simulate acceptance flips independent coins. The first draft position is then accepted with one
+    probability p everywhere, and the dispersion index, the mean over groups of (A_0 - p D)^2 / (D p (1 - p)), is 1
+    within about 3 sqrt(2 / groups), whether the groups are requests or categories. Real drafters do better on code than
+    on prose. Either test alone also passes on real text that is all of one kind, so both are asked for, and several
+    categories with enough steps.
+    """
+    by_request: list[tuple[int, int]] = []
+    by_category: dict[str, tuple[int, int]] = {}
+    for record in records:
+        counts = record.counts
+        if counts is None or not counts.accepted_per_position or not counts.num_drafts:
+            continue
+        by_request.append((counts.accepted_per_position[0], counts.num_drafts))
+        accepted, drafts = by_category.get(record.category, (0, 0))
+        by_category[record.category] = (accepted + counts.accepted_per_position[0], drafts + counts.num_drafts)
+    enough = len(by_request) >= 30 and len(by_category) >= 5 and all(d >= 200 for _, d in by_category.values())
+    if not enough:
+        return []
+    between_requests, between_categories = _dispersion(by_request), _dispersion(list(by_category.values()))
+    if between_requests is None or between_categories is None:
+        return []
+    like_coins = abs(between_requests - 1) < 3 * math.sqrt(
+        2 / len(by_request)
+    ) and between_categories < 1 + 3 * math.sqrt(2 / len(by_category))
+    if not like_coins:
+        return []
+    return [
+        Finding(
+            code="acceptance_looks_simulated",
+            severity="warning",
+            message="Acceptance varies between categories and between requests no more than coin flips would "
+            f"(dispersion {between_categories:.2f} and {between_requests:.2f}): the server may simulate it (vLLM "
+            "rejection_sample_method synthetic, SGLANG_SIMULATE_ACC_LEN, llama.cpp --spec-synth-*). Check its flags.",
+            numbers={"between_categories": between_categories, "between_requests": between_requests},
+        )
+    ]
+
+
+def _samples(request: RequestOptions) -> bool:
+    return request.temperature is None or request.temperature > 0
+
+
+def _is_cpu_build(info: ServerInfo) -> bool:
+    return "cpu" in (info.version or "").lower() or info.settings.get("device") == "cpu"
+
+
+def _dispersion(groups: Sequence[tuple[int, int]]) -> float | None:
+    steps = sum(drafts for _, drafts in groups)
+    p = sum(accepted for accepted, _ in groups) / steps
+    if not 0 < p < 1:
+        return None
+    return sum((a - p * d) ** 2 / (d * p * (1 - p)) for a, d in groups) / (len(groups) - 1)
+
+
+def check_lag(lags: Sequence[LoopLag]) -> list[Finding]:
+    """Whether this client itself was too slow, so that what it timed is partly its own doing."""
+    worst = max((lag.p99_seconds for lag in lags if lag.p99_seconds is not None), default=None)
+    if worst is None or worst < SLOW_CLIENT_SECONDS:
+        return []
+    return [
+        Finding(
+            code="client_slow",
+            severity="warning",
+            message=f"This client's event loop ran up to {worst * 1000:.0f} ms late (p99): TTFT and inter-chunk times "
+            "hold that much of the client's own delay. Lower the concurrency, or give the client a core of its own.",
+            numbers={"lag_p99_seconds": worst},
+        )
+    ]

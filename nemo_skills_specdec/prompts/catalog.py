@@ -1,0 +1,81 @@
+"""The prompt sets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.prompts.hub.access import Access, Origin
+from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
+from nemo_skills_specdec.prompts.sets.hub_sets import load_hub_set, load_speculator_benchmarks
+from nemo_skills_specdec.prompts.sets.local_files import load_local_file
+from nemo_skills_specdec.prompts.sets.mini import load_mini
+from nemo_skills_specdec.prompts.sets.random_tokens import load_random
+from nemo_skills_specdec.prompts.sets.spec_bench import load_mt_bench, load_spec_bench
+from nemo_skills_specdec.prompts.sets.tasks import TASKS, loader
+from nemo_skills_specdec.records import Finding
+
+_FILE_SUFFIXES = (".json", ".jsonl", ".ndjson")
+
+_LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
+    "mini": lambda access, options: PromptSet(rows=load_mini(), origins=[Origin("built in")]),
+    "spec-bench": load_spec_bench,
+    "mt-bench": load_mt_bench,
+    **{name: loader(name) for name in TASKS},
+    "speculator_benchmarks": load_speculator_benchmarks,
+    "random": lambda access, options: load_random(options),
+}
+
+NAMES: tuple[str, ...] = tuple(_LOADERS)
+"""Prompt sets that have a name; besides these there are `org/name` on the hub, and files."""
+
+
+def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet:
+    """Loads a prompt set.
+
+    Args:
+        name: one of `NAMES`, `org/name` of a data set on the hub, or the path of a JSONL or JSON file.
+        access: reads what is not local.
+        options: what to take of it.
+
+    Raises:
+        UsageError: there is no such set; lists those there are.
+    """
+    if name in _LOADERS:
+        loaded = _LOADERS[name](access, options)
+    elif name.endswith(_FILE_SUFFIXES):
+        loaded = load_local_file(Path(name))
+    elif name.count("/") == 1 and all(name.split("/")):
+        loaded = load_hub_set(name, access, options)
+    else:
+        raise UsageError(
+            f"there is no prompt set {name!r}; choose one of: speed-bench, {', '.join(NAMES)}, org/name of a data set "
+            "on the hub, or the path of a .jsonl or .json file"
+        )
+    return _with_distinct_ids(loaded)
+
+
+def folder_name(name: str) -> str:
+    """The name of the folder that holds a prepared set."""
+    if name.endswith(_FILE_SUFFIXES):
+        return Path(name).stem
+    return name.replace("/", "--")
+
+
+def _with_distinct_ids(loaded: PromptSet) -> PromptSet:
+    """Numbers ids that come twice, since results are joined by id."""
+    seen: dict[str, int] = {}
+    renamed = 0
+    for row in loaded.rows:
+        count = seen.get(row.question_id, 0)
+        seen[row.question_id] = count + 1
+        if count:
+            row.question_id = f"{row.question_id}#{count}"
+            renamed += 1
+    if renamed:
+        message = f"{renamed} rows had an id that another row has; they were numbered"
+        loaded.findings.append(
+            Finding(code="ids_numbered", severity="info", message=message, numbers={"rows": renamed})
+        )
+    return loaded

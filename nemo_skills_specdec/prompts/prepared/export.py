@@ -1,0 +1,165 @@
+"""Prepared prompts in the shapes that other tools read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.prompts.hub.cache import atomic_file
+from nemo_skills_specdec.prompts.prepared.folder import prepared_file, prepared_names
+from nemo_skills_specdec.prompts.prepared.manifest import protect
+from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape, stored_rows, user_turns
+from nemo_skills_specdec.prompts.prepared.verify import PLACEHOLDER_MARK
+from nemo_skills_specdec.records import PromptRow
+
+Kind = Literal["vllm", "aiperf", "sglang", "specdec_bench", "speculators", "gym", "prompts"]
+KINDS: tuple[Kind, ...] = ("vllm", "aiperf", "sglang", "specdec_bench", "speculators", "gym", "prompts")
+
+_BATCH = 64
+
+
+def export(source: Path, kind: str, out: Path, names: list[str] | None = None) -> list[Path]:
+    """Writes prepared files in another tool's shape.
+
+    * `vllm`, `aiperf`: `<config>.jsonl` with `messages`, as prepared.
+    * `sglang`: `<config>.jsonl` with a list `turns`.
+    * `specdec_bench`: `speed/<config>/test.parquet` with a list `turns`.
+    * `speculators`: `<config>_<category>.jsonl`, for throughput configs `<config>_<category>__<sub_category>.jsonl`,
+      with the first turn as the text `turns`; that tool sends no second turn.
+    * `gym`: `speed_bench_<config>_benchmark.jsonl`.
+    * `prompts`: `<config>.jsonl` with `id`, `category`, `prompt`, and `turns` where there are several.
+
+    Args:
+        source: prepared folder or file.
+        kind: one of `KINDS`.
+        out: folder to write to.
+        names: of the prepared files to take; None takes all.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: no such kind, nothing prepared, or the output would overwrite the source.
+        DataError: a row still holds a placeholder.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"cannot export to {kind!r}; choose one of: {', '.join(KINDS)}")
+    if out.resolve() == (source if source.is_dir() else source.parent).resolve():
+        raise UsageError(f"{out} holds the prepared data itself; give another folder with --output-dir")
+    chosen = names or prepared_names(source)
+    if not chosen:
+        raise UsageError(f"{source} holds no prepared file; prepare one with: ns-specdec prepare")
+    protect(out)
+    return [path for name in chosen for path in _export_file(prepared_file(source, name), name, kind, out)]
+
+
+def _export_file(path: Path, name: str, kind: str, out: Path) -> list[Path]:
+    rows = _complete_rows(path)
+    if kind == "specdec_bench":
+        return [_as_parquet(rows, out / "speed" / name / "test.parquet")]
+    if kind == "speculators":
+        return _by_category(rows, name, out)
+    file_name, shape = _LINES[kind]
+    target = out / file_name.format(name=name)
+    with atomic_file(target) as file:
+        for row in rows:
+            file.write(json_line(shape(row, name), f"row {row.question_id}"))
+    return [target]
+
+
+def _complete_rows(path: Path) -> Iterator[PromptRow]:
+    for row in stored_rows(path):
+        if any(PLACEHOLDER_MARK in message.content for message in row.messages):
+            raise DataError(f"{path}: row {row.question_id} holds a placeholder; prepare the data again")
+        yield row
+
+
+def _as_prepared(row: PromptRow, name: str) -> dict[str, object]:
+    return row_shape(row)
+
+
+def _with_turns(row: PromptRow, name: str = "") -> dict[str, object]:
+    shape = row_shape(row)
+    del shape["messages"]
+    return {**shape, "turns": user_turns(row)}
+
+
+def _for_gym(row: PromptRow, name: str) -> dict[str, object]:
+    return {
+        "responses_create_params": {"input": [{"role": m.role, "content": m.content} for m in row.messages]},
+        "verifier_metadata": {
+            "src_id": row.src_id,
+            "source": row.source,
+            "speed_config": name,
+            "num_turns": len(user_turns(row)),
+            "sub_category": row.sub_category,
+        },
+    }
+
+
+def _as_prompts(row: PromptRow, name: str) -> dict[str, object]:
+    turns = user_turns(row)
+    shape: dict[str, object] = {"id": row.question_id, "category": row.category, "prompt": turns[0]}
+    return {**shape, "turns": turns} if len(turns) > 1 else shape
+
+
+_LINES: dict[str, tuple[str, Callable[[PromptRow, str], dict[str, object]]]] = {
+    "vllm": ("{name}.jsonl", _as_prepared),
+    "aiperf": ("{name}.jsonl", _as_prepared),
+    "sglang": ("{name}.jsonl", _with_turns),
+    "gym": ("speed_bench_{name}_benchmark.jsonl", _for_gym),
+    "prompts": ("{name}.jsonl", _as_prompts),
+}
+
+
+def _as_parquet(rows: Iterator[PromptRow], target: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.string()
+    schema = pa.schema(
+        {
+            "question_id": text,
+            "category": text,
+            "sub_category": text,
+            "turns": pa.list_(text),
+            "source": text,
+            "src_id": text,
+            "difficulty": text,
+            "multiturn": pa.bool_(),
+        }
+    )
+    with atomic_file(target) as file, pq.ParquetWriter(file, schema) as writer:
+        batch: list[dict[str, Any]] = []
+        for row in rows:
+            batch.append(_with_turns(row))
+            if len(batch) == _BATCH:
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+                batch = []
+        if batch:
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+    return target
+
+
+def _by_category(rows: Iterator[PromptRow], name: str, out: Path) -> list[Path]:
+    """One file for each category, in throughput configs for each category and sub-category."""
+    parts: dict[str, list[str]] = {}
+    for row in rows:
+        key = _slug(row.category)
+        if name.startswith("throughput_"):
+            key += f"__{_slug(row.sub_category or 'unknown')}"
+        parts.setdefault(key, []).append(user_turns(row)[0])
+    written = []
+    for key, texts in sorted(parts.items()):
+        target = out / f"{name}_{key}.jsonl"
+        with atomic_file(target) as file:
+            for text in texts:
+                file.write(json_line({"turns": text}, target.name))
+        written.append(target)
+    return written
+
+
+def _slug(text: str) -> str:
+    return text.replace(" ", "_").replace("/", "_")

@@ -1,0 +1,325 @@
+"""guidellm as the load generator, from an environment of its own, inside our window.
+
+guidellm sends and times; we read the counters before and after, and the statistics that vLLM puts into each response,
+which guidellm keeps but does not add up. Its report and its settings stay in the run directory.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.client.body import count_turns
+from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.engines.reading import read_window
+from nemo_skills_specdec.engines.registry import ENGINES
+from nemo_skills_specdec.errors import IdentityError, ServerError, UsageError
+from nemo_skills_specdec.launch.environment import find_python
+from nemo_skills_specdec.measurement.checks import check_reading, check_records, check_request
+from nemo_skills_specdec.measurement.measure import Plan, Run
+from nemo_skills_specdec.measurement.result import Measured, evaluation_of
+from nemo_skills_specdec.measurement.run_directory import pretty, write_atomically
+from nemo_skills_specdec.measurement.warm_up import warm_up
+from nemo_skills_specdec.measurement.window import take_settled_snapshots
+from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
+from nemo_skills_specdec.studies.config import RunConfig
+
+FOLDER = "guidellm"
+
+
+class _Request(msgspec.Struct, kw_only=True):
+    """What is read of one request of guidellm's report; times are seconds since the epoch."""
+
+    request_args: str = ""
+    output: str | None = None
+    reasoning_output: str | None = None
+    response_id: str | None = None
+    info: _Info
+    response_metrics: dict[str, Any] | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Info(msgspec.Struct, kw_only=True):
+    error: str | None = None
+    timings: _Timings
+
+
+class _Timings(msgspec.Struct, kw_only=True):
+    targeted_start: float | None = None
+    request_start: float | None = None
+    first_output_token_iteration: float | None = None
+    last_token_iteration: float | None = None
+    token_iterations: int | None = None
+    request_end: float | None = None
+
+
+class _Requests(msgspec.Struct, kw_only=True):
+    successful: list[_Request] = []
+    errored: list[_Request] = []
+    incomplete: list[_Request] = []
+
+
+class _Benchmark(msgspec.Struct, kw_only=True):
+    requests: _Requests
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What is read of guidellm's `json` output (0.8)."""
+
+    benchmarks: list[_Benchmark]
+
+
+def measure(
+    config: RunConfig,
+    rows: Sequence[PromptRow],
+    plan: Plan,
+    info: ServerInfo,
+    directory: Path,
+    *,
+    headers: Mapping[str, str],
+    remarks: Sequence[Finding] = (),
+) -> Run:
+    """Lets guidellm send the prompts, with our snapshots around it.
+
+    Raises:
+        UsageError: guidellm cannot do what the run asks for, or is not installed where it should be.
+        ServerError: guidellm failed; the message holds its last words.
+    """
+    single = check(config, rows, headers)
+    python = find_python("guidellm", config.load.guidellm_python, option="--guidellm-python")
+    folder = directory / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    warm = warm_up(plan.base_url, plan.request, plan.load, count=plan.warmup_requests, headers=headers)
+    write_atomically(
+        folder / "prompts.jsonl", b"".join(msgspec.json.encode({"prompt": _text(r)}) + b"\n" for r in single)
+    )
+    write_atomically(folder / "config.json", pretty(settings(config, single, plan, folder)))
+    started_at = time.time()
+    before = take_settled_snapshots(plan.metrics_urls, headers, info)
+    _run(
+        [python, "-m", "guidellm", "run", "-c", str(folder / "config.json"), "--disable-console"],
+        folder / "guidellm.log",
+    )
+    after = take_settled_snapshots(plan.metrics_urls, headers, info)
+    records, findings = records_of(read_report(folder / "report.json"), single, info)
+    reading = read_window(before, after, info)
+    whole = Measured(records=records, reading=reading, wall_seconds=_wall_seconds(records))
+    findings += [*remarks, *info.findings, *check_request(plan.request, info)]
+    findings += check_reading(reading, records, warmup_requests=len(warm))
+    findings += check_records(records, prompts_planned=len(single), interrupted=False)
+    if len(single) < len(rows):
+        findings.append(_left_out(len(rows) - len(single), len(rows)))
+    return Run(
+        evaluation=evaluation_of(config.label, whole, {}, findings=findings, seed=plan.seed),
+        records=records,
+        snapshots=[("before", before), ("after", after)],
+        started_at=started_at,
+        ended_at=time.time(),
+    )
+
+
+def check(config: RunConfig, rows: Sequence[PromptRow], headers: Mapping[str, str]) -> list[PromptRow]:
+    """The prompts that guidellm can send: those of one turn.
+
+    Raises:
+        UsageError: the run asks for something that guidellm cannot do.
+    """
+    if headers:
+        raise UsageError(
+            "guidellm would need the API key in a file; measure a server without a key, or use --load client"
+        )
+    if config.sampling.api != "chat" or not config.sampling.stream:
+        raise UsageError("guidellm is used with streamed chat only; use --load client for anything else")
+    if config.by_category:
+        raise UsageError("guidellm sends all categories together; use --load client for a window a category")
+    single = [row for row in rows if count_turns(row.messages) == 1 and len(row.messages) == 1]
+    if not single:
+        raise UsageError("none of the prompts is a single user message, the only kind sent through guidellm")
+    return single
+
+
+def settings(config: RunConfig, rows: Sequence[PromptRow], plan: Plan, folder: Path) -> dict[str, Any]:
+    """guidellm's own settings for a run, each prompt once."""
+    load, sampling = config.load, config.sampling
+    body = {
+        "temperature": sampling.temperature,
+        **({"top_p": sampling.top_p} if sampling.top_p is not None else {}),
+        **({"seed": sampling.seed} if sampling.seed is not None else {}),
+        **({"chat_template_kwargs": sampling.chat_template_kwargs} if sampling.chat_template_kwargs else {}),
+        # guidellm says true of its own accord as soon as it is told a length.
+        "ignore_eos": sampling.ignore_eos,
+        **sampling.extra_body,
+    }
+    profile: dict[str, Any] = {"kind": "concurrent", "streams": [load.in_flight]}
+    if load.request_rate is not None:
+        profile = {"kind": load.arrival, "rate": [load.request_rate]}
+        if load.concurrency is not None:
+            profile["max_concurrency"] = load.concurrency
+    constraints: list[dict[str, Any]] = [{"kind": "max_requests", "count": len(rows)}]
+    if load.max_seconds is not None:
+        constraints.append({"kind": "max_duration", "seconds": load.max_seconds})
+    return {
+        "spec": {
+            "backend": {
+                "kind": "openai_http",
+                "target": plan.base_url,
+                "model": plan.request.model,
+                "request_format": "/v1/chat/completions",
+                "max_tokens": sampling.max_tokens,
+                "timeout": load.timeout_seconds,
+                "extras": {"body": body},
+            },
+            "profile": profile,
+            "constraints": constraints,
+            "data": [{"kind": "json_file", "path": str((folder / "prompts.jsonl").resolve())}],
+            "outputs": [{"kind": "json", "path": str((folder / "report.json").resolve())}],
+        }
+    }
+
+
+def read_report(path: Path) -> Report:
+    """guidellm's report.
+
+    Raises:
+        ServerError: it left none, or one that cannot be understood.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except FileNotFoundError as error:
+        raise ServerError(f"guidellm left no report; see {path.parent / 'guidellm.log'}") from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ServerError(f"guidellm's report cannot be read ({error}); this reads those of guidellm 0.8") from error
+
+
+def records_of(
+    report: Report, rows: Sequence[PromptRow], info: ServerInfo
+) -> tuple[list[RequestRecord], list[Finding]]:
+    """The requests of a report as records, joined with the prompts by their text.
+
+    Times mean what they mean in our own client: guidellm notes when a request was sent, when its first and its last
+    chunk with text arrived, and when it was over.
+    """
+    by_text = {_text(row): row for row in rows}
+    records: list[RequestRecord] = []
+    unknown = contradicting = 0
+    for benchmark in report.benchmarks:
+        requests = benchmark.requests
+        kinds = [(requests.successful, None), (requests.errored, "failed"), (requests.incomplete, "not finished")]
+        for found, problem in kinds:
+            for request in found:
+                row = by_text.get(_sent_text(request))
+                if row is None:
+                    unknown += 1
+                    continue
+                record = _record(request, row, problem)
+                try:
+                    record.counts = _counts(request, info) if record.error is None else None
+                except IdentityError:
+                    contradicting += 1
+                record.counts_source = "response" if record.counts is not None else None
+                records.append(record)
+    findings = []
+    if unknown:
+        findings.append(
+            Finding(
+                code="guidellm_unknown_requests",
+                severity="warning",
+                message=f"guidellm reports {unknown} requests that are none of the prompts; they are left out.",
+                numbers={"requests": unknown},
+            )
+        )
+    if contradicting:
+        findings.append(
+            Finding(
+                code="identity_broken",
+                severity="invalid",
+                message=f"{contradicting} answers carry statistics that contradict themselves. No rate is computed "
+                "from them.",
+                numbers={"answers": contradicting},
+            )
+        )
+    return records, findings
+
+
+def _record(request: _Request, row: PromptRow, problem: str | None) -> RequestRecord:
+    times = request.info.timings
+    start, end = times.request_start or 0.0, times.request_end or times.request_start or 0.0
+    first, last = times.first_output_token_iteration, times.last_token_iteration
+    tokens = request.output_tokens or 0
+    timed = first is not None and last is not None and last > first and tokens > 1
+    return RequestRecord(
+        question_id=row.question_id,
+        category=row.category,
+        turn=0,
+        response_id=request.response_id,
+        error=None if problem is None else f"{problem}: {' '.join((request.info.error or 'no reason given').split())}",
+        generation=request.output or "",
+        reasoning=request.reasoning_output,
+        prompt_tokens=request.prompt_tokens,
+        completion_tokens=request.output_tokens,
+        start_time=start,
+        end_time=end,
+        queue_seconds=max(start - times.targeted_start, 0.0) if times.targeted_start is not None and start else 0.0,
+        ttft_seconds=first - start if first is not None else None,
+        tpot_seconds=(last - first) / (tokens - 1) if timed and last is not None and first is not None else None,
+        num_chunks=times.token_iterations,
+    )
+
+
+def _counts(request: _Request, info: ServerInfo) -> AcceptanceCounts | None:
+    if info.engine is None or request.response_metrics is None:
+        return None
+    return ENGINES[info.engine].request_counts({"metrics": request.response_metrics}, info)
+
+
+def _sent_text(request: _Request) -> str:
+    """The text of the last message that was sent."""
+    try:
+        content = msgspec.json.decode(request.request_args)["body"]["messages"][-1]["content"]
+        return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    except (msgspec.DecodeError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+
+
+def _text(row: PromptRow) -> str:
+    return row.messages[-1].content
+
+
+def _wall_seconds(records: Sequence[RequestRecord]) -> float:
+    sent = [record for record in records if record.start_time]
+    return max(r.end_time for r in sent) - min(r.start_time for r in sent) if sent else 0.0
+
+
+def _run(command: Sequence[str], log: Path) -> None:
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={**os.environ, "VLLM_NO_USAGE_STATS": "1"},
+        )
+    if done.returncode != 0:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        raise ServerError(
+            f"guidellm ended with code {done.returncode}: {lines[-1].strip() if lines else 'it wrote nothing'}"
+        )
+
+
+def _left_out(missing: int, planned: int) -> Finding:
+    return Finding(
+        code="turns_left_out",
+        severity="warning",
+        message=f"{missing} of {planned} prompts have several turns or a system message and were not sent: guidellm is "
+        "given single user messages only. Use --load client to measure conversations.",
+        numbers={"left_out": missing, "prompts": planned},
+    )

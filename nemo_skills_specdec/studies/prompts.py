@@ -1,0 +1,148 @@
+"""The prompts that a benchmark description stands for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import requests
+
+from nemo_skills_specdec.client.schedule import round_robin
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.prepare_data import load_benchmark
+from nemo_skills_specdec.records import Finding, Message, PromptRow, read_prompt_rows
+from nemo_skills_specdec.studies.config import Benchmark
+
+EMULATED = "emulated"
+DEFAULT_EMULATED_PROMPTS = 100
+_EMULATED_FINDING = Finding(
+    code="emulated_prompts",
+    severity="warning",
+    message="The prompts are emulated: sentences of several texts cut to one length. Their speed is that of a load "
+    "test, and their acceptance is that of no real traffic.",
+)
+
+CountTokens = Callable[[str], int]
+
+
+def load_rows(benchmark: Benchmark, count_tokens: CountTokens | None = None) -> list[PromptRow]:
+    """The prompts of a benchmark, filtered and limited.
+
+    Args:
+        count_tokens: the server's tokenizer, for `emulated` prompts.
+
+    Raises:
+        UsageError: there is no such benchmark or category, it is not prepared, or the file cannot be used.
+    """
+    return load_prompts(benchmark, count_tokens)[0]
+
+
+def load_prompts(
+    benchmark: Benchmark, count_tokens: CountTokens | None = None
+) -> tuple[list[PromptRow], list[Finding]]:
+    """As `load_rows`, with what is to be said about the prompts."""
+    if benchmark.prompts is not None:
+        return select(read_prompt_rows(Path(benchmark.prompts)), benchmark), []
+    if benchmark.name == EMULATED:
+        return emulated_rows(benchmark, count_tokens or _words), [_EMULATED_FINDING]
+    loaded = load_benchmark(
+        benchmark.name,
+        config=benchmark.config,
+        data_dir=Path(benchmark.data_dir) if benchmark.data_dir is not None else None,
+    )
+    return select(loaded.rows, benchmark), loaded.findings
+
+
+def select(rows: Sequence[PromptRow], benchmark: Benchmark) -> list[PromptRow]:
+    """The rows of the categories and numbers asked for.
+
+    Raises:
+        UsageError: a category does not exist.
+    """
+    known = sorted({row.category for row in rows})
+    if missing := sorted(set(benchmark.categories) - set(known)):
+        raise UsageError(f"no category {', '.join(missing)} in {benchmark.label}; there are {', '.join(known)}")
+    kept = [row for row in rows if not benchmark.categories or row.category in benchmark.categories]
+    if benchmark.limit_per_category is not None:
+        seen: dict[str, int] = {}
+        limited = []
+        for row in kept:
+            seen[row.category] = seen.get(row.category, 0) + 1
+            if seen[row.category] <= benchmark.limit_per_category:
+                limited.append(row)
+        kept = limited
+    if benchmark.num_prompts is not None and benchmark.num_prompts < len(kept):
+        chosen = set(round_robin([row.category for row in kept])[: benchmark.num_prompts])
+        kept = [row for index, row in enumerate(kept) if index in chosen]
+    return kept
+
+
+def emulated_rows(benchmark: Benchmark, count_tokens: CountTokens) -> list[PromptRow]:
+    """Synthetic prompts of a given length, for load tests: sentences of the built-in prompts in random order.
+
+    Each prompt starts with its own number, so that no prefix cache serves one with another's prefix. The text is real
+    prose, since random tokens make models answer in loops and overstate what speculation gains; still it is no
+    request that anybody would write, so its acceptance is that of no real traffic.
+
+    Args:
+        count_tokens: how long a text is. The prompt gets as long as it can be without exceeding the length asked for.
+    """
+    from nemo_skills_specdec.prompts.sets.mini import load_mini
+
+    length = benchmark.prompt_tokens
+    if length is None:
+        raise UsageError("emulated prompts need their length; give prompt_tokens")
+    words = " ".join(message.content for row in load_mini() for message in row.messages).split()
+    source = random.Random(benchmark.seed)
+    rows = []
+    for number in range(benchmark.num_prompts or DEFAULT_EMULATED_PROMPTS):
+        start = source.randrange(len(words))
+        text = _cut_to(length, f"{number}.", words[start:] + words[:start], count_tokens)
+        rows.append(
+            PromptRow(
+                question_id=f"emulated-{length}-{benchmark.seed}-{number}",
+                category=f"emulated_{length}",
+                messages=[Message("user", text)],
+            )
+        )
+    return rows
+
+
+def server_tokenizer(base_url: str, model: str, headers: dict[str, str]) -> CountTokens | None:
+    """A count of tokens by the server's own tokenizer; None if it offers none."""
+    bodies = [{"model": model, "prompt": "x"}, {"content": "x"}]
+    for body in bodies:
+        key = "prompt" if "prompt" in body else "content"
+
+        def count(text: str, body: dict[str, str] = body, key: str = key) -> int:
+            answer = requests.post(f"{base_url}/tokenize", json={**body, key: text}, headers=headers, timeout=60)
+            answer.raise_for_status()
+            told = answer.json()
+            number = told.get("count")
+            return int(number) if isinstance(number, int) else len(told["tokens"])
+
+        try:
+            if count("two words") > 0:
+                return count
+        except (requests.exceptions.RequestException, KeyError, TypeError, ValueError):
+            continue
+    return None
+
+
+def _cut_to(length: int, opening: str, words: Sequence[str], count_tokens: CountTokens) -> str:
+    """The longest text of the opening and so many words, repeated if need be, that is not longer than asked for."""
+    many = list(words) * (length // max(len(words), 1) + 2)
+    low, high = 0, min(len(many), length * 2)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if count_tokens(" ".join([opening, *many[:middle]])) <= length:
+            low = middle
+        else:
+            high = middle - 1
+    return " ".join([opening, *many[:low]])
+
+
+def _words(text: str) -> int:
+    """Where there is no tokenizer: three words are about four tokens of English."""
+    return (len(text.split()) * 4 + 2) // 3

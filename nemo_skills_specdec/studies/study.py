@@ -1,0 +1,308 @@
+"""A study: many runs, one directory, one summary. What is done stays done; it can be stopped and taken up again.
+
+<study>/runs/<time>_<name>_<hash>/   one a run, see `execute`
+<study>/servers/                     logs of the servers
+<study>/summary.{csv,md,json}        see `summary`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError
+from nemo_skills_specdec.launch.caches import can_be_reused, empty_caches
+from nemo_skills_specdec.launch.hints import hint
+from nemo_skills_specdec.launch.start import Started, answers, start_server
+from nemo_skills_specdec.measurement.result import Evaluation
+from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest, write_atomically
+from nemo_skills_specdec.processes import last_line
+from nemo_skills_specdec.records import Finding, prompt_sha256
+from nemo_skills_specdec.studies.config import RunConfig, config_hash, read_config, server_key
+from nemo_skills_specdec.studies.execute import (
+    CONFIG,
+    FAILED,
+    SERVER_LOG,
+    Failure,
+    Reporter,
+    execute,
+    new_directory,
+    write_failure,
+)
+from nemo_skills_specdec.studies.prompts import EMULATED, load_rows
+
+RUNS = "runs"
+SERVERS = "servers"
+State = Literal["finished", "interrupted", "failed", "unfinished"]
+
+
+class FoundRun(msgspec.Struct, kw_only=True):
+    """A run directory of a study, as far as it got.
+
+    Attributes:
+        state: `unfinished` has neither result nor error: its process ended without a word.
+    """
+
+    directory: Path
+    config: RunConfig
+    config_hash: str
+    state: State
+    evaluation: Evaluation | None = None
+    manifest: Manifest | None = None
+    error: str | None = None
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What one call of `run_study` did, in numbers of runs.
+
+    Attributes:
+        skipped: finished before.
+        held_back: failed before, and not asked for again.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    held_back: int = 0
+    failed: int = 0
+    interrupted: bool = False
+
+
+def find_runs(study: Path) -> list[FoundRun]:
+    """All runs of a study, oldest first; directories that are no runs are left out."""
+    folders = sorted((study / RUNS).glob(f"*/{CONFIG}")) if (study / RUNS).is_dir() else []
+    return [_found(path.parent) for path in folders]
+
+
+def latest(runs: Sequence[FoundRun]) -> dict[str, FoundRun]:
+    """By config hash, the run that counts: the newest finished one, else the newest."""
+    best: dict[str, FoundRun] = {}
+    for run in runs:
+        known = best.get(run.config_hash)
+        if known is None or run.state == "finished" or known.state != "finished":
+            best[run.config_hash] = run
+    return best
+
+
+def run_study(
+    configs: Sequence[RunConfig], study: Path, *, retry_failed: bool = False, reporter: Reporter | None = None
+) -> Outcome:
+    """Makes all runs that are not finished yet, one after the other, starting each server once.
+
+    A run that fails is noted and the others go on. Ctrl-C ends the study after the request in flight; everything
+    measured until then is kept, and the run that was cut off is made again next time.
+
+    Args:
+        configs: resolved.
+        retry_failed: make failed runs again.
+
+    Raises:
+        UsageError: two configs are the same, or the study directory cannot be used.
+    """
+    reporter = reporter or Reporter()
+    outcome = Outcome()
+    _check_distinct(configs)
+    known = latest(find_runs(study))
+    pending = []
+    for config in configs:
+        found = known.get(config_hash(config))
+        if found is not None and found.state == "finished" and _same_prompts(config, found):
+            outcome.skipped += 1
+            reporter.say(f"done before: {config.label}")
+        elif found is not None and found.state == "failed" and not retry_failed:
+            outcome.held_back += 1
+            reporter.say(f"failed before (--retry-failed makes it again): {config.label}")
+        else:
+            pending.append(config)
+    try:
+        for group in _by_server(pending):
+            _run_group(group, study, outcome, reporter)
+            if outcome.interrupted:
+                break
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+    return outcome
+
+
+def _run_group(configs: Sequence[RunConfig], study: Path, outcome: Outcome, reporter: Reporter) -> None:
+    """Runs that share a server. It is started anew where its memory of earlier prompts cannot be emptied."""
+    waiting = list(configs)
+    while waiting and not outcome.interrupted:
+        directory = new_directory(waiting[0], study / RUNS)
+        log = _log_path(waiting[0], study)
+        try:
+            with _server(waiting[0], log, reporter) as started:
+                _serve(waiting, started, directory, study, outcome, reporter)
+        except SpecdecError as error:
+            # The server did not start, so nothing can be said of any run that wanted it.
+            _copy_log(log, 0, 0, directory)
+            for number, config in enumerate(waiting):
+                where = directory if number == 0 else new_directory(config, study / RUNS)
+                _fail(config, where, error, outcome, reporter)
+            return
+
+
+def _serve(
+    waiting: list[RunConfig], started: Started, directory: Path, study: Path, outcome: Outcome, reporter: Reporter
+) -> None:
+    """Makes runs on one server, taking them off the list, until it is empty or a fresh server is needed."""
+    ready = _size(started.log)
+    findings: tuple[Finding, ...] = ()
+    while waiting:
+        config = waiting.pop(0)
+        begin = _size(started.log)
+        good = _run_one(config, started, directory, findings, outcome, reporter)
+        _copy_log(started.log, ready, begin, directory)
+        if not waiting or outcome.interrupted:
+            return
+        problem = empty_caches(started) if can_be_reused(started, config.method) else "it remembers earlier prompts"
+        if started.engine != "running" and (problem is not None or not good):
+            return
+        findings = _warm(problem)
+        directory = new_directory(waiting[0], study / RUNS)
+
+
+def _run_one(
+    config: RunConfig,
+    started: Started,
+    directory: Path,
+    findings: tuple[Finding, ...],
+    outcome: Outcome,
+    reporter: Reporter,
+) -> bool:
+    """Makes one run; whether it is good."""
+    reporter.say(f"measuring {config.label}")
+    try:
+        run = execute(config, started, directory, findings=findings, reporter=reporter)
+        overall = run.evaluation.overall
+        if run.gave_up is not None:
+            raise ServerError(f"the server is gone: {run.gave_up}{_last_words(started.log)}")
+        if run.evaluation.status == "interrupted":
+            outcome.interrupted = True
+            return False
+        if overall.num_failed and not answers(started):
+            raise ServerError(
+                f"the server ended during the run, {overall.num_failed} of {overall.num_requests} requests failed"
+                + _last_words(started.log)
+            )
+        if overall.num_failed == overall.num_requests:
+            raise ServerError(f"all {overall.num_requests} requests failed; see {directory / METRICS}")
+    except SpecdecError as error:
+        _fail(config, directory, error, outcome, reporter)
+        return False
+    outcome.done += 1
+    return True
+
+
+@contextlib.contextmanager
+def _server(config: RunConfig, log: Path, reporter: Reporter) -> Iterator[Started]:
+    with contextlib.ExitStack() as stack:
+        with reporter.waiting(f"starting {config.server.engine} for {config.method.label}") as on_wait:
+            started = stack.enter_context(
+                start_server(
+                    config.model.path,
+                    config.method,
+                    config.server,
+                    log=log,
+                    request_files=log.with_suffix(".request-metrics"),
+                    on_wait=on_wait,
+                )
+            )
+        for remark in started.remarks:
+            reporter.say(remark)
+        yield started
+
+
+def _fail(config: RunConfig, directory: Path, error: SpecdecError, outcome: Outcome, reporter: Reporter) -> None:
+    write_failure(directory, config, error)
+    outcome.failed += 1
+    reporter.say(f"failed: {config.label}: {_first_line(error)}")
+
+
+def _log_path(config: RunConfig, study: Path) -> Path:
+    folder = study / SERVERS
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{config.label}"
+    return next(path for n in range(1000) if not (path := folder / f"{stem}{f'-{n}' if n else ''}.log").exists())
+
+
+def _copy_log(log: Path | None, ready: int, begin: int, directory: Path) -> None:
+    """Copies a server's log into a run: the start of the server, then what it printed during this run."""
+    if log is None:
+        return
+    with contextlib.suppress(OSError):
+        content = log.read_bytes()
+        write_atomically(directory / SERVER_LOG, content[:ready] + content[begin:] if begin > ready else content)
+
+
+def _size(log: Path | None) -> int:
+    return log.stat().st_size if log is not None and log.exists() else 0
+
+
+def _last_words(log: Path | None) -> str:
+    if log is None or not log.exists():
+        return ""
+    printed = log.read_text(errors="replace")
+    advice = hint(printed)
+    return f" ({advice or last_line(printed)})" if printed.strip() else ""
+
+
+def _by_server(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
+    groups: dict[bytes, list[RunConfig]] = {}
+    for config in configs:
+        groups.setdefault(server_key(config), []).append(config)
+    return list(groups.values())
+
+
+def _check_distinct(configs: Sequence[RunConfig]) -> None:
+    seen: dict[str, str] = {}
+    for config in configs:
+        key = config_hash(config)
+        if key in seen:
+            raise UsageError(f"{config.label} is asked for twice; drop one, or give them different `repeat` numbers")
+        seen[key] = config.label
+
+
+def _same_prompts(config: RunConfig, found: FoundRun) -> bool:
+    """Whether the prompts of a finished run are still those of its config: a file may have changed since."""
+    if config.benchmark.name == EMULATED or found.manifest is None:
+        return found.manifest is not None
+    rows = load_rows(config.benchmark)
+    return found.manifest.prompts_sha256 == {row.question_id: prompt_sha256(row.messages) for row in rows}
+
+
+def _found(directory: Path) -> FoundRun:
+    config = read_config(directory / CONFIG)
+    run = FoundRun(directory=directory, config=config, config_hash=config_hash(config), state="unfinished")
+    try:
+        run.evaluation = msgspec.json.decode((directory / METRICS).read_bytes(), type=Evaluation)
+        run.manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+        run.state = "finished" if run.evaluation.status == "complete" else "interrupted"
+    except FileNotFoundError:
+        run.error = "it ended without a result"
+    except (OSError, msgspec.MsgspecError) as error:
+        run.state, run.error = "failed", f"{directory} cannot be read ({error})"
+    with contextlib.suppress(FileNotFoundError):
+        run.error = msgspec.json.decode((directory / FAILED).read_bytes(), type=Failure).error
+        run.state = "failed"
+    return run
+
+
+def _warm(problem: str | None) -> tuple[Finding, ...]:
+    if problem is None:
+        return ()
+    return (
+        Finding(
+            code="server_not_fresh",
+            severity="warning",
+            message=f"The server has served an earlier run: {problem}. A prefix cache makes first tokens come sooner.",
+        ),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
+from nemo_skills_specdec.engines.sglang_findings import no_positions
+from nemo_skills_specdec.measurement.checks import (
+    check_dispersion,
+    check_lag,
+    check_outcome,
+    check_reading,
+    check_records,
+    check_request,
+)
+from nemo_skills_specdec.records import Acceptance, RequestRecord
+
+GPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0")
+CPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0+cpu")
+COUNTS = AcceptanceCounts(num_drafts=10, num_draft_tokens=10, num_accepted_tokens=5, accepted_per_position=(5,))
+
+
+def codes(findings):
+    return [finding.code for finding in findings]
+
+
+def record(number, category="coding", counts=COUNTS, error=None):
+    return RequestRecord(question_id=str(number), category=category, turn=0, counts=counts, error=error)
+
+
+def test_what_counters_lack_is_told_only_where_answers_do_not_tell_it():
+    lacking = CounterReading(engine="sglang", source="counters", traffic=Traffic(), findings=(no_positions(),))
+    assert codes(check_reading(lacking, [record(1)])) == []
+    assert codes(check_reading(lacking, [record(1), record(2, counts=None)])) == ["no_positions"]
+
+
+def test_a_plain_greedy_request_needs_no_remark():
+    assert check_request(RequestOptions(model="m", temperature=0.0), GPU) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({"n": 2}, "several_samples"), ({"ignore_eos": True}, "ignore_eos")],
+)
+def test_options_that_misstate_acceptance_are_remarked(options, code):
+    assert codes(check_request(RequestOptions(model="m", temperature=0.0, **options), GPU)) == [code]
+
+
+@pytest.mark.parametrize("temperature", [0.7, None])
+def test_sampling_on_a_cpu_build_of_vllm_is_invalid(temperature):
+    (finding,) = check_request(RequestOptions(model="m", temperature=temperature), CPU)
+    assert (finding.code, finding.severity) == ("vllm_cpu_sampling", "invalid")
+    assert check_request(RequestOptions(model="m", temperature=temperature), GPU) == []
+
+
+def test_a_cpu_build_is_also_known_by_its_device():
+    by_device = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0", settings={"device": "cpu"})
+    assert codes(check_request(RequestOptions(model="m", temperature=0.7), by_device)) == ["vllm_cpu_sampling"]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "rate", "expected"),
+    [(0.8, 0.0064, ["nothing_accepted_when_sampling"]), (0.8, 0.12, []), (0.0, 0.0064, [])],
+)
+def test_a_sampling_server_that_accepts_nearly_nothing_is_suspected(temperature, rate, expected):
+    acceptance = Acceptance(source="counters", num_drafts=3987, acceptance_rate=rate)
+    assert codes(check_outcome(acceptance, RequestOptions(model="m", temperature=temperature), GPU)) == expected
+
+
+def test_answers_that_do_not_tell_their_steps_are_counted():
+    stepless = AcceptanceCounts(num_drafts=None, num_draft_tokens=10, num_accepted_tokens=5)
+    records = [*(record(n) for n in range(25)), record(25, counts=stepless)]
+    (finding,) = check_records(records, prompts_planned=26, interrupted=False)
+    assert (finding.code, finding.numbers) == ("steps_unknown", {"without_steps": 1, "answered": 26})
+
+
+def test_a_complete_run_of_enough_prompts_needs_no_remark():
+    assert check_records([record(n) for n in range(20)], prompts_planned=20, interrupted=False) == []
+
+
+def test_few_prompts_are_remarked():
+    assert codes(check_records([record(0)], prompts_planned=1, interrupted=False)) == ["few_prompts"]
+
+
+def test_failures_are_counted_and_the_commonest_reason_given():
+    records = [*(record(n) for n in range(20)), record(20, counts=None, error="HTTP 503"), record(21, error="HTTP 503")]
+    (finding,) = check_records(records, prompts_planned=22, interrupted=False)
+    assert (finding.code, finding.severity) == ("requests_failed", "warning")
+    assert finding.message == "2 of 22 requests failed, most often (2): HTTP 503"
+
+
+def test_a_run_in_which_everything_failed_is_invalid():
+    records = [record(n, counts=None, error="HTTP 500") for n in range(3)]
+    (finding,) = check_records(records, prompts_planned=3, interrupted=False)
+    assert finding.severity == "invalid"
+
+
+def test_an_interrupted_run_says_how_far_it_came():
+    findings = check_records([record(n) for n in range(20)], prompts_planned=44, interrupted=True)
+    assert codes(findings) == ["interrupted"]
+    assert findings[0].numbers == {"prompts_sent": 20, "prompts_planned": 44, "cut_off": 0}
+
+
+def test_requests_that_an_interrupt_cut_off_are_not_failures():
+    records = [*(record(n) for n in range(20)), record(20, counts=None, error="interrupted")]
+    (finding,) = check_records(records, prompts_planned=44, interrupted=True)
+    assert (finding.code, finding.numbers["cut_off"]) == ("interrupted", 1)
+
+
+def test_answers_without_statistics_among_others_are_counted():
+    records = [*(record(n) for n in range(25)), record(25, counts=None)]
+    assert codes(check_records(records, prompts_planned=26, interrupted=False)) == ["statistics_missing"]
+
+
+def drawn(rates, per_category=10, steps=60, seed=0):
+    """Records of requests whose first position is accepted by independent coin flips of the category's rate."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for category, rate in enumerate(rates):
+        for number in range(per_category):
+            accepted = int(rng.binomial(steps, rate))
+            counts = AcceptanceCounts(
+                num_drafts=steps,
+                num_draft_tokens=steps,
+                num_accepted_tokens=accepted,
+                accepted_per_position=(accepted,),
+            )
+            records.append(record(f"{category}-{number}", f"category {category}", counts))
+    return records
+
+
+def test_acceptance_that_is_the_same_coin_everywhere_looks_simulated():
+    assert codes(check_dispersion(drawn([0.6] * 11))) == ["acceptance_looks_simulated"]
+
+
+def test_acceptance_that_differs_between_categories_does_not():
+    assert check_dispersion(drawn([0.8, 0.75, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.6, 0.5, 0.7])) == []
+
+
+def test_text_of_one_kind_is_never_called_simulated():
+    assert check_dispersion(drawn([0.6, 0.6])) == []
+
+
+def test_a_slow_client_is_told():
+    slow = LoopLag(samples=10, p50_seconds=0.01, p99_seconds=0.2, max_seconds=0.3)
+    assert codes(check_lag([slow])) == ["client_slow"]
+    assert check_lag([LoopLag(samples=10, p50_seconds=0.0, p99_seconds=0.004, max_seconds=0.01)]) == []
+    assert check_lag([LoopLag(samples=0, p50_seconds=None, p99_seconds=None, max_seconds=None)]) == []

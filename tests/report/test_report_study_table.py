@@ -1,0 +1,53 @@
+"""The table that `experiment` and `sweep` end in."""
+
+import io
+
+from rich.console import Console
+
+from nemo_skills_specdec.report.study_table import print_study
+
+
+def row(method, concurrency, *, user=None, total=None, reason=None):
+    return {
+        "category": "overall",
+        "model": "m",
+        "engine": "vllm",
+        "engine_version": "1.0",
+        "method": method,
+        "draft_length": 3 if method != "none" else None,
+        "repeat": 0,
+        "concurrency": concurrency,
+        "request_rate": None,
+        "output_tokens_per_second": 10.0,
+        "ms_per_token_mean": 2.0,
+        "acceptance_length": 2.5,
+        "acceptance_rate": 0.5,
+        "speedup_reason": reason,
+        "speedup_user": user,
+        "speedup_user_low": None,
+        "speedup_user_high": None,
+        "speedup_total": total,
+        "speedup_total_low": None,
+        "speedup_total_high": None,
+    }
+
+
+def shown(*rows, not_done=()):
+    out = io.StringIO()
+    print_study({"rows": rows, "not_done": not_done}, Console(file=out, width=120))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_runs_without_a_speedup_for_one_reason_share_a_line():
+    lines = shown(row("ngram", 1, reason="there is no baseline"), row("ngram", 8, reason="there is no baseline"))
+    assert lines[-1] == "no speedup of ngram k3 c1, ngram k3 c8: there is no baseline"
+
+
+def test_where_only_the_user_speedup_is_unknown_the_reason_says_so():
+    lines = shown(row("none", 8), row("ngram", 8, total=1.5, reason="answers were not streamed"))
+    assert lines[-1] == "no user speedup of ngram k3 c8: answers were not streamed"
+    assert lines[-2].split() == ["ngram", "k3", "c8", "10.0", "2.00", "2.50", "50.0", "-", "1.50"]
+
+
+def test_a_baseline_needs_no_reason():
+    assert len(shown(row("none", 8, reason="it is the baseline"))) == 3
