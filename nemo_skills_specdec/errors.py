@@ -3,7 +3,8 @@
     SpecdecError
     ├── UsageError                wrong use, or cannot run: one line that names the cause and the cure; exit code 2
     │   ├── ServerError           the server cannot be reached, or does not answer as it should
-    │   └── DataError             a file or a row is not what it should be
+    │   ├── DataError             a file or a row is not what it should be
+    │   └── WriteError            a file cannot be written
     └── AcceptanceError           numbers that cannot be those of speculative decoding
         ├── IdentityError         counts that contradict each other
         └── CountsDecreasedError  a difference of counters is negative
@@ -28,6 +29,10 @@ class ServerError(UsageError):
 
 class DataError(UsageError):
     """A file, a row or a data set is not what it should be."""
+
+
+class WriteError(UsageError):
+    """A file cannot be written: the disk is full, or the folder is not writable."""
 
 
 class AcceptanceError(SpecdecError):

@@ -15,9 +15,10 @@ from typing import get_args
 import msgspec
 
 from nemo_skills_specdec.errors import SpecdecError, UsageError
+from nemo_skills_specdec.files import cache_root
 from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.hub.access import Access
-from nemo_skills_specdec.prompts.hub.cache import Cache, default_root
+from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher, Progress
 from nemo_skills_specdec.prompts.hub.progress import progress_bars
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir, prepared_file, prepared_names
@@ -155,7 +156,7 @@ def load_benchmark(name: str, *, config: str | None = None, data_dir: Path | Non
         DataError: a file is damaged.
     """
     if name == "mini" or Path(name).is_file():
-        access = Access(Fetcher(offline=True), Cache(default_root()))
+        access = Access(Fetcher(offline=True), Cache(cache_root()))
         loaded = load_prompt_set(name, access, SetOptions())
         return Loaded(name=folder_name(name), rows=loaded.rows, findings=loaded.findings, manifest=None)
     wanted = (config or DEFAULT_CONFIG) if name == SPEED_BENCH else (config or _SET_CONFIG)
@@ -281,7 +282,7 @@ def _prepare_speed_bench(
     )
     with progress_bars() as progress:
         fetcher = _fetcher(options, progress)
-        manifests = speed_bench.prepare(wanted, fetcher, Cache(options.cache_dir or default_root()), say)
+        manifests = speed_bench.prepare(wanted, fetcher, Cache(options.cache_dir or cache_root()), say)
     say(f"{fetcher.bytes_received / 1e6:.1f} MB were read over the network")
     return [manifest.config for manifest in manifests]
 
@@ -290,7 +291,7 @@ def _prepare_set(options: PrepareOptions, say: Say) -> str:
     if options.config not in (DEFAULT_CONFIG, _SET_CONFIG):
         raise UsageError(f"{options.name} has no configs; choose parts of it with --subset")
     with progress_bars() as progress:
-        access = Access(_fetcher(options, progress), Cache(options.cache_dir or default_root()))
+        access = Access(_fetcher(options, progress), Cache(options.cache_dir or cache_root()))
         prompts = msgspec.structs.replace(options.prompts, revision=options.revision or options.prompts.revision)
         loaded = load_prompt_set(options.name, access, prompts)
     manifest = Manifest(

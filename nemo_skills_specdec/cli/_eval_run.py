@@ -21,7 +21,7 @@ from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.engines.base import EngineName, ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import bearer, public_url
-from nemo_skills_specdec.errors import ServerError, UsageError
+from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
 from nemo_skills_specdec.launch.methods import Method, MethodName
 from nemo_skills_specdec.launch.options import ServerOptions
 from nemo_skills_specdec.launch.start import Started, start_server
@@ -180,17 +180,16 @@ def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Ru
 
     try:
         write_to(directory)
-    except OSError as error:
-        problem = f"cannot write the run to {directory}: {error.strerror}"
+    except WriteError as error:
         try:
             rescue = Path(tempfile.mkdtemp(prefix="ns-specdec-run-"))
-            (rescue / "snapshots").mkdir()
             write_to(rescue)
-        except OSError as second:
+        except (OSError, WriteError) as second:
             raise UsageError(
-                f"{problem}, nor to the temporary folder: {second.strerror}; the result above is all that is kept"
+                f"{error}; nor can the run be written to the temporary folder ({second}), so what is printed above is "
+                "all that is kept"
             ) from error
-        raise UsageError(f"{problem}; it is in {rescue} instead, move it where there is space") from error
+        raise UsageError(f"{error}; the run is in {rescue} instead, move it where there is space") from error
 
 
 def _arguments(job: Job, plan: Plan) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Snapshot
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.measurement.run_directory import pretty, write_atomically
+from nemo_skills_specdec.files import write_atomically
+from nemo_skills_specdec.measurement.run_directory import pretty
 from nemo_skills_specdec.records import Finding
 
 SUFFIX = ".specdec.json"

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.measurement.run_directory import write_atomically
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prepare_data import main as prepare_set
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 
@@ -86,14 +86,10 @@ def write_dataset_folder(name: str, data_dir: Path) -> Path:
     if not name or Path(name).name != name or name.startswith("."):
         raise UsageError(f"{name!r} cannot be the name of a dataset folder; use letters, digits and hyphens")
     folder = data_dir / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in folder_files(name).items():
-            path = folder / file
-            if not path.exists() or path.read_bytes() != content:
-                write_atomically(path, content)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; give another --data-dir") from error
+    for file, content in folder_files(name).items():
+        path = folder / file
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
     return folder
 
 

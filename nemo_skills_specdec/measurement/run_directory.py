@@ -9,7 +9,6 @@ snapshots/       the raw /metrics texts, in the order taken
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import msgspec
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.engines.base import ServerInfo, Snapshot
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.measurement.result import Evaluation
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
 
@@ -152,21 +152,6 @@ def write_run(path: Path, *, rows: Sequence[Mapping[str, Any]], evaluation: Eval
 def pretty(value: object) -> bytes:
     """JSON for files that people open too."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is either whole or not there, even if the disk fills up on the way."""
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _utc(seconds: float) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from nemo_skills_specdec.files import sha256_of_file
 from nemo_skills_specdec.prompts.hub.access import Origin
-from nemo_skills_specdec.prompts.hub.cache import sha256_of_file
 from nemo_skills_specdec.prompts.prepared.rows import user_messages
 from nemo_skills_specdec.records import Finding, PromptRow
 

@@ -17,7 +17,8 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.engines.versions import at_least
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import UsageError, WriteError
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.measurement.measure import Plan, Progress, Run, evaluate
 from nemo_skills_specdec.measurement.run_directory import (
@@ -25,7 +26,6 @@ from nemo_skills_specdec.measurement.run_directory import (
     output_rows,
     prepare_directory,
     pretty,
-    write_atomically,
     write_run,
     write_snapshots,
 )
@@ -168,14 +168,11 @@ def write(
     """Writes the run directory; `metrics.json` comes last, so that a directory that has it is complete.
 
     Raises:
-        UsageError: the disk is full or the like.
+        WriteError: the disk is full or the like.
     """
     manifest = manifest_of(arguments_of(config, started, plan, run), info, rows, run.started_at, run.ended_at)
-    try:
-        write_snapshots(directory, run.snapshots)
-        write_run(directory, rows=output_rows(rows, run.records), evaluation=run.evaluation, manifest=manifest)
-    except OSError as error:
-        raise UsageError(f"cannot write {directory}: {error.strerror}; free space and run again") from error
+    write_snapshots(directory, run.snapshots)
+    write_run(directory, rows=output_rows(rows, run.records), evaluation=run.evaluation, manifest=manifest)
 
 
 def arguments_of(config: RunConfig, started: Started, plan: Plan, run: Run) -> dict[str, Any]:
@@ -204,5 +201,5 @@ def write_failure(directory: Path, config: RunConfig, error: Exception) -> None:
         config_hash=config_hash(config),
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(WriteError):
         write_atomically(directory / FAILED, pretty(failure))

@@ -21,11 +21,12 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.errors import IdentityError, ServerError, UsageError
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.environment import find_python
 from nemo_skills_specdec.measurement.checks import check_reading, check_records, check_request
 from nemo_skills_specdec.measurement.measure import Plan, Run
 from nemo_skills_specdec.measurement.result import Measured, evaluation_of
-from nemo_skills_specdec.measurement.run_directory import pretty, write_atomically
+from nemo_skills_specdec.measurement.run_directory import pretty
 from nemo_skills_specdec.measurement.warm_up import warm_up
 from nemo_skills_specdec.measurement.window import take_settled_snapshots
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord

@@ -16,11 +16,12 @@ from typing import Literal
 import msgspec
 
 from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.caches import can_be_reused, empty_caches
 from nemo_skills_specdec.launch.hints import hint
 from nemo_skills_specdec.launch.start import Started, answers, start_server
 from nemo_skills_specdec.measurement.result import Evaluation
-from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest, write_atomically
+from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest
 from nemo_skills_specdec.processes import last_line
 from nemo_skills_specdec.records import Finding, prompt_sha256
 from nemo_skills_specdec.studies.config import RunConfig, config_hash, read_config, server_key

@@ -15,7 +15,7 @@ from nemo_skills_specdec.cli._prompt_options import PromptFlags
 from nemo_skills_specdec.cli.eval import _rows
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import UsageError, WriteError
 
 COMMAND = [sys.executable, "-c", "from nemo_skills_specdec.cli import main; main()", "eval"]
 
@@ -254,21 +254,20 @@ def test_a_limit_keeps_the_first_prompts_of_each_category():
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, capsys):
-    import errno
-
     from nemo_skills_specdec.cli import app
     from nemo_skills_specdec.measurement import run_directory
 
     def full(path, content):
         if str(path).startswith(str(tmp_path / "full")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise WriteError(f"cannot write {path}: No space left on device; free space")
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
     monkeypatch.setattr(run_directory, "write_atomically", full)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    with pytest.raises(UsageError, match=r"No space left on device; it is in .*ns-specdec-run-"):
+    with pytest.raises(UsageError, match=r"No space left on device; .*the run is in .*ns-specdec-run-"):
         app(
             ["eval", "--category", "qa", "--max-tokens", "8", "--output-dir", str(tmp_path / "full")],
             standalone_mode=False,

@@ -5,18 +5,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.files import sha256_of_file, write_atomically
 from nemo_skills_specdec.prompts.hub.http import Fetcher, HttpError, RemoteFile
-
-_ABANDONED_AFTER = 3600.0
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -143,61 +140,6 @@ class Cache:
                 for chunk in fetcher.stream(url, name=name, on_answer=remember):
                     file.write(chunk)
         tag.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which others see whole or not at all, whenever the process dies.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(path)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise UsageError(f"cannot write {path}: {error.strerror}; choose another folder or make room") from error
-        raise
-
-
-def _remove_left_over(path: Path) -> None:
-    """Removes what runs that were killed left half written, unless it is so new that another may be at it."""
-    for old in path.parent.glob(f".{path.name}.*.tmp"):
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > _ABANDONED_AFTER:
-                old.unlink()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that others see the whole of it or nothing."""
-    with atomic_file(path) as file:
-        file.write(data)
-
-
-def sha256_of_file(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def default_root() -> Path:
-    """`SPECDEC_CACHE`, else a folder of this tool in the user's cache folder."""
-    chosen = os.environ.get("SPECDEC_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nemo_skills_specdec"
 
 
 def _make_folder(path: Path) -> None:

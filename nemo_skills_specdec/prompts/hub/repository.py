@@ -10,7 +10,8 @@ from urllib.parse import quote
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.prompts.hub.cache import Cache, write_atomically
+from nemo_skills_specdec.files import write_atomically
+from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import HUB, Fetcher, HttpError
 
 DATA_SUFFIXES = (".parquet", ".jsonl", ".json", ".jsonl.gz")

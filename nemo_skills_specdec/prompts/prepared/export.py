@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.prompts.hub.cache import atomic_file
+from nemo_skills_specdec.files import atomic_file
 from nemo_skills_specdec.prompts.prepared.folder import prepared_file, prepared_names
 from nemo_skills_specdec.prompts.prepared.manifest import protect
 from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape, stored_rows, user_turns

@@ -11,8 +11,8 @@ import msgspec
 
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.files import atomic_file, write_atomically
 from nemo_skills_specdec.prompts.hub.access import Origin
-from nemo_skills_specdec.prompts.hub.cache import atomic_file, write_atomically
 from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape, user_turns
 from nemo_skills_specdec.records import Finding, PromptRow, prompt_sha256
 

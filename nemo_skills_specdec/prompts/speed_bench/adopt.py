@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.files import sha256_of_file
 from nemo_skills_specdec.prompts.hub.access import Origin
-from nemo_skills_specdec.prompts.hub.cache import sha256_of_file
 from nemo_skills_specdec.prompts.prepared.folder import prepared_file
 from nemo_skills_specdec.prompts.prepared.manifest import Manifest, Wording, read_manifest, write_prepared
 from nemo_skills_specdec.prompts.prepared.rows import stored_rows

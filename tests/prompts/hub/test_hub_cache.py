@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from standin_hub import Fault, StandIn
 
-from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.prompts.hub.cache import Cache, atomic_file, write_atomically
+from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher, HttpError, OfflineError
 
 DATA = b"0123456789" * 20_000
@@ -86,29 +86,3 @@ def test_a_range_is_read_once(filled: StandIn, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     assert cache.range(fetcher(filled), URL, 5, 15) == DATA[5:15]
     assert cache.range(fetcher(filled, offline=True), URL, 5, 15) == DATA[5:15]
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError), atomic_file(path) as file:
-        file.writelines([b"half", None])  # type: ignore[list-item]
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"cannot write .*choose another folder"):
-        write_atomically(tmp_path / "f" / "g", b"x")
-
-
-def test_what_a_killed_run_left_half_written_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    import os
-
-    old, new = tmp_path / ".f.1.tmp", tmp_path / ".f.2.tmp"
-    old.write_bytes(b"x")
-    new.write_bytes(b"x")
-    os.utime(old, (1, 1))
-    write_atomically(tmp_path / "f", b"data")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".f.2.tmp", "f"]

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prompts.hub.access import Access, Table
-from nemo_skills_specdec.prompts.hub.cache import write_atomically
 from nemo_skills_specdec.prompts.hub.parquet_pages import empty_values
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, not_found
