@@ -2,7 +2,7 @@
 
 Both read invented data from the same servers on this machine, in files whose sizes have the proportions of the real
 ones. Counted are bytes that the servers sent, wall time and peak memory. The upstream script and its Python are named
-by the environment, see tests/speed_bench/upstream.py; without them only this tool is measured.
+by the environment, see tests/prompts/speed_bench/upstream.py; without them only this tool is measured.
 
     python performance/prepare_speed_bench.py --config throughput_1k
     python performance/prepare_speed_bench.py --config qualitative --scale 0.1 --last-problem 0.5
@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests/hub"), str(REPOSITORY / "tests/speed_bench")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests/prompts/hub"), str(REPOSITORY / "tests/prompts/speed_bench")]
 
 from invented import SHA, Invented, raw
 from standin_hub import Repo, StandIn, running

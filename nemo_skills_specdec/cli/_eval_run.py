@@ -25,7 +25,7 @@ from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
 from nemo_skills_specdec.launch.methods import Method, MethodName
 from nemo_skills_specdec.launch.options import ServerOptions
 from nemo_skills_specdec.launch.start import Started, start_server
-from nemo_skills_specdec.measurement.measure import Plan, Run, evaluate
+from nemo_skills_specdec.measurement.measure import Measurement, Plan, evaluate
 from nemo_skills_specdec.measurement.run_directory import (
     manifest_of,
     output_rows,
@@ -169,7 +169,7 @@ _STARTING = {
 }
 
 
-def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Run) -> None:
+def _write(directory: Path, job: Job, plan: Plan, info: ServerInfo, measured: Measurement) -> None:
     """Writes the run directory; if that fails, into the system's temporary folder, so that nothing measured is lost."""
     manifest = manifest_of(_arguments(job, plan), info, job.rows, measured.started_at, measured.ended_at)
     rows = output_rows(job.rows, measured.records)

@@ -68,7 +68,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     exchange: Callable[[Exchange, AcceptanceCounts | None], None] = lambda _exchange, _counts: None
 
 
-class Run(msgspec.Struct, kw_only=True):
+class Measurement(msgspec.Struct, kw_only=True):
     """Everything measured, in memory.
 
     Attributes:
@@ -93,7 +93,7 @@ def evaluate(
     headers: Mapping[str, str],
     remarks: Sequence[Finding] = (),
     progress: Progress | None = None,
-) -> Run:
+) -> Measurement:
     """Measures a server on a list of prompts.
 
     Args:
@@ -184,7 +184,7 @@ def evaluate(
     )
     overall = evaluation.overall.acceptance
     overall.findings += check_outcome(overall, request, info)
-    return Run(
+    return Measurement(
         evaluation=evaluation,
         records=records,
         snapshots=snapshots,

@@ -29,6 +29,7 @@ from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
 OUTPUT = "output.jsonl"
 METRICS = "metrics.json"
 MANIFEST = "manifest.json"
+SNAPSHOTS = "snapshots"
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -60,7 +61,7 @@ def prepare_directory(path: Path) -> None:
     if (path / METRICS).exists() or (path / OUTPUT).exists():
         raise UsageError(f"{path} holds a run already; give another --output-dir, or remove it")
     try:
-        (path / "snapshots").mkdir(parents=True, exist_ok=True)
+        (path / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
@@ -74,7 +75,7 @@ def removed_if_empty(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for folder in (path / "snapshots", path):
+        for folder in (path / SNAPSHOTS, path):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
@@ -139,7 +140,7 @@ def write_snapshots(path: Path, snapshots: Sequence[tuple[str, Sequence[Snapshot
     for number, (name, taken) in enumerate(snapshots):
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
         for endpoint, snapshot in enumerate(taken):
-            write_atomically(path / "snapshots" / f"{number:02d}-{safe}-{endpoint}.txt", snapshot.text.encode())
+            write_atomically(path / SNAPSHOTS / f"{number:02d}-{safe}-{endpoint}.txt", snapshot.text.encode())
 
 
 def write_run(path: Path, *, rows: Sequence[Mapping[str, Any]], evaluation: Evaluation, manifest: Manifest) -> None:

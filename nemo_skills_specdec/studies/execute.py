@@ -20,7 +20,7 @@ from nemo_skills_specdec.engines.versions import at_least
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.start import Started
-from nemo_skills_specdec.measurement.measure import Plan, Progress, Run, evaluate
+from nemo_skills_specdec.measurement.measure import Measurement, Plan, Progress, evaluate
 from nemo_skills_specdec.measurement.run_directory import (
     manifest_of,
     output_rows,
@@ -89,7 +89,7 @@ def execute(
     *,
     findings: tuple[Finding, ...] = (),
     reporter: Reporter | None = None,
-) -> Run:
+) -> Measurement:
     """Measures a running server as a config says, and writes everything into the run's directory.
 
     Args:
@@ -163,7 +163,7 @@ def write(
     info: ServerInfo,
     rows: list[PromptRow],
     plan: Plan,
-    run: Run,
+    run: Measurement,
 ) -> None:
     """Writes the run directory; `metrics.json` comes last, so that a directory that has it is complete.
 
@@ -175,7 +175,7 @@ def write(
     write_run(directory, rows=output_rows(rows, run.records), evaluation=run.evaluation, manifest=manifest)
 
 
-def arguments_of(config: RunConfig, started: Started, plan: Plan, run: Run) -> dict[str, Any]:
+def arguments_of(config: RunConfig, started: Started, plan: Plan, run: Measurement) -> dict[str, Any]:
     """What a run was asked to do, for its manifest; addresses without credentials."""
     arguments: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
     # Two runs are compared only if both drained the server between categories, or neither did.

@@ -24,7 +24,7 @@ from nemo_skills_specdec.errors import IdentityError, ServerError, UsageError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.environment import find_python
 from nemo_skills_specdec.measurement.checks import check_reading, check_records, check_request
-from nemo_skills_specdec.measurement.measure import Plan, Run
+from nemo_skills_specdec.measurement.measure import Measurement, Plan
 from nemo_skills_specdec.measurement.result import Measured, evaluation_of
 from nemo_skills_specdec.measurement.run_directory import pretty
 from nemo_skills_specdec.measurement.warm_up import warm_up
@@ -87,7 +87,7 @@ def measure(
     *,
     headers: Mapping[str, str],
     remarks: Sequence[Finding] = (),
-) -> Run:
+) -> Measurement:
     """Lets guidellm send the prompts, with our snapshots around it.
 
     Raises:
@@ -118,7 +118,7 @@ def measure(
     findings += check_records(records, prompts_planned=len(single), interrupted=False)
     if len(single) < len(rows):
         findings.append(_left_out(len(rows) - len(single), len(rows)))
-    return Run(
+    return Measurement(
         evaluation=evaluation_of(config.label, whole, {}, findings=findings, seed=plan.seed),
         records=records,
         snapshots=[("before", before), ("after", after)],

@@ -44,7 +44,7 @@ def command(invented: Invented, wording: Path, folder: Path, cache: Path) -> lis
     return [
         sys.executable,
         "-c",
-        code.replace("sys.path[:0] = [", f"sys.path[:0] = [{str(REPOSITORY / 'tests/hub')!r}, "),
+        code.replace("sys.path[:0] = [", f"sys.path[:0] = [{str(REPOSITORY / 'tests/prompts/hub')!r}, "),
     ]
 
 
