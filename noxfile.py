@@ -1,0 +1,34 @@
+"""Environments that a change is tried in: `nox` runs all of them, `nox -s tests-3.12` one of them."""
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The suite on one Python; arguments after `--` go to pytest."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """The suite with the oldest release of every dependency that pyproject.toml allows."""
+    floors = f"{session.create_tmp()}/floors.txt"
+    session.run(
+        *("uv", "pip", "compile", "-q", "pyproject.toml", "--extra", "experiments", "--extra", "throughput"),
+        *("--resolution", "lowest-direct", "--python-version", PYTHONS[0], "-o", floors),
+        external=True,
+    )
+    session.install("-e", ".[test,experiments,throughput]", "--constraint", floors)
+    # The linters are today's in every environment; the stubs they read are not.
+    session.run("pytest", "--ignore", "tests/test_project.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[1])
+def docs(session: nox.Session) -> None:
+    """The site as it will be published, in site/."""
+    session.install("-e", ".[test]")
+    session.run("mkdocs", "build", "--strict")
