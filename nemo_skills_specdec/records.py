@@ -23,6 +23,15 @@ Source = Literal["response", "request_file", "counters", "bounds", "gauge_estima
 of counters. `bounds`: counters that only bracket the value. `gauge_estimate`: a gauge, right in kind at best.
 """
 
+Outcome = Literal["answered", "refused", "failed", "timed_out", "lost", "unreachable", "interrupted", "not_sent"]
+"""How a request ended.
+
+`answered`: completely. `refused`: with an HTTP status other than 200, so no token was generated for it. `failed`: with
+status 200, but what came is no complete answer. `timed_out`, `lost` (the connection broke), `interrupted` (by the user,
+while it was in flight): the server may have worked on it and may have finished it. `unreachable`: no connection could
+be opened, so the server never saw it. `not_sent`: a later turn of a conversation that had failed or was interrupted.
+"""
+
 Severity = Literal["info", "warning", "invalid"]
 
 Numbers = dict[str, int | float | str | None]
@@ -74,6 +83,10 @@ class RequestRecord(msgspec.Struct, kw_only=True):
 
     Attributes:
         error: why the request failed, None if it did not. A failed request is kept and counted.
+        outcome: how it ended; None where that is not known, as in run directories of version 0.1.
+        num_resends: how often it was sent again because the server had closed the kept connection that it met. A server
+            may all the same have counted those that came to nothing.
+        retry_after_seconds: how long a server that refused it asks to wait.
         sent: False for a later turn of a conversation that had failed before.
         start_time: seconds since the epoch when the request was sent.
         queue_seconds: from when the schedule wanted it sent until it was sent.
@@ -90,6 +103,9 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     response_id: str | None = None
     status: int | None = None
     error: str | None = None
+    outcome: Outcome | None = None
+    num_resends: int = 0
+    retry_after_seconds: float | None = None
     sent: bool = True
     generation: str = ""
     reasoning: str | None = None

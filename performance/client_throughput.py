@@ -91,11 +91,11 @@ async def serve(chunks: int, interval: float) -> None:
 
 def ours(url: str, streams: int) -> tuple[int, int, float | None]:
     sys.path.insert(0, str(ROOT))
-    from nemo_skills_specdec.client.exchange import Conversation, LoadOptions, RequestOptions
+    from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
     from nemo_skills_specdec.client.send import send_all
-    from nemo_skills_specdec.records import Message
+    from nemo_skills_specdec.records import Message, PromptRow
 
-    talks = [Conversation(question_id=f"{i}", category="c", messages=(Message("user", "hi"),)) for i in range(streams)]
+    talks = [PromptRow(question_id=f"{i}", category="c", messages=[Message("user", "hi")]) for i in range(streams)]
     load = LoadOptions(concurrency=None)
     sent = send_all(talks, url=url, request=RequestOptions(model="m", max_tokens=9), load=load)
     complete = sum(exchange.error is None for exchange in sent.exchanges)

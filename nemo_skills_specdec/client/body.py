@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from nemo_skills_specdec.client.exchange import Conversation, RequestOptions
+from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.records import Message
+from nemo_skills_specdec.records import Message, PromptRow
 
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _PROMPT_KEYS = {"chat": "messages", "completions": "prompt"}
 
 
-class PreparedConversation(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation, serialised except for the model's own answers.
+class BodyWriter(msgspec.Struct, frozen=True, kw_only=True):
+    """What all bodies of a run have in common.
 
     Attributes:
-        turns: for each generated turn, the serialised messages between the answer before it and its own.
-        head: what stands before the messages in every body.
+        head: what stands before the messages.
         tail: what stands after them.
         separator: what joins two messages.
     """
 
-    question_id: str
-    category: str
-    turns: tuple[bytes, ...]
+    api: Literal["chat", "completions"]
     head: bytes
     tail: bytes
     separator: bytes
@@ -54,28 +51,39 @@ def endpoint(url: str, api: str) -> str:
     return parts._replace(path=path, fragment="").geturl()
 
 
-def prepare(conversations: Sequence[Conversation], request: RequestOptions) -> list[PreparedConversation]:
-    """Serialises everything that is known before the window.
+def body_writer(request: RequestOptions) -> BodyWriter:
+    """Serialises everything that does not depend on the prompt.
+
+    Raises:
+        UsageError: the options cannot be sent.
+    """
+    head, tail = _frame(request)
+    return BodyWriter(api=request.api, head=head, tail=tail, separator=b"," if request.api == "chat" else b"\\n")
+
+
+def encode_turns(writer: BodyWriter, row: PromptRow) -> tuple[bytes, ...]:
+    """For each generated turn of a prompt, the serialised messages between the answer before it and its own.
 
     Chat: every message is sent as it is. Completions: there is no chat template, so the prompt is the contents of all
     messages, answers included and roles left out, joined with newlines; a single user message is sent as it is.
 
     Raises:
-        UsageError: the options cannot be sent, or a conversation has no turn or holds text that is no Unicode.
+        UsageError: the prompt has no turn, or holds text that is no Unicode.
     """
-    head, tail = _frame(request)
-    separator = b"," if request.api == "chat" else b"\\n"
-    return [
-        PreparedConversation(
-            question_id=conversation.question_id,
-            category=conversation.category,
-            turns=_turns(conversation, request.api, separator),
-            head=head,
-            tail=tail,
-            separator=separator,
-        )
-        for conversation in conversations
-    ]
+    turns: list[bytes] = []
+    pending: list[bytes] = []
+    messages = row.messages
+    try:
+        for message, after in zip(messages, (*messages[1:], None), strict=False):
+            pending.append(_message(message, writer.api))
+            if _is_turn(message, after):
+                turns.append(writer.separator.join(pending))
+                pending = []
+    except UnicodeEncodeError as error:
+        raise UsageError(f"prompt {row.question_id} holds text that is no Unicode ({error.reason})") from error
+    if not turns:
+        raise UsageError(f"prompt {row.question_id} has no user message to answer; remove it")
+    return tuple(turns)
 
 
 def count_turns(messages: Sequence[Message]) -> int:
@@ -83,34 +91,17 @@ def count_turns(messages: Sequence[Message]) -> int:
     return sum(_is_turn(message, after) for message, after in zip(messages, (*messages[1:], None), strict=False))
 
 
-def encode_answer(generation: str, api: str) -> bytes:
+def encode_answer(writer: BodyWriter, generation: str) -> bytes:
     """The model's own answer, as it stands in the body of the next turn. Reasoning is never part of it."""
-    return _message(Message("assistant", generation), api)
+    return _message(Message("assistant", generation), writer.api)
 
 
-def turn_body(conversation: PreparedConversation, answers: Sequence[bytes]) -> bytes:
+def turn_body(writer: BodyWriter, turns: Sequence[bytes], answers: Sequence[bytes]) -> bytes:
     """The body of turn `len(answers)`: with the answers (from `encode_answer`) to the turns before it."""
-    pieces = [conversation.turns[0]]
-    for answer, turn in zip(answers, conversation.turns[1:], strict=False):
+    pieces = [turns[0]]
+    for answer, turn in zip(answers, turns[1:], strict=False):
         pieces += (answer, turn)
-    return conversation.head + conversation.separator.join(pieces) + conversation.tail
-
-
-def _turns(conversation: Conversation, api: str, separator: bytes) -> tuple[bytes, ...]:
-    turns: list[bytes] = []
-    pending: list[bytes] = []
-    messages = conversation.messages
-    try:
-        for message, after in zip(messages, (*messages[1:], None), strict=False):
-            pending.append(_message(message, api))
-            if _is_turn(message, after):
-                turns.append(separator.join(pending))
-                pending = []
-    except UnicodeEncodeError as error:
-        raise UsageError(f"prompt {conversation.question_id} holds text that is no Unicode ({error.reason})") from error
-    if not turns:
-        raise UsageError(f"prompt {conversation.question_id} has no user message to answer; remove it")
-    return tuple(turns)
+    return writer.head + writer.separator.join(pieces) + writer.tail
 
 
 def _is_turn(message: Message, after: Message | None) -> bool:

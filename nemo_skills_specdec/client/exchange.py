@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from nemo_skills_specdec.records import Message
+from nemo_skills_specdec.records import Outcome
 
 
 class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,14 +53,6 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     proxy_from_env: bool = False
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt to send, turn by turn."""
-
-    question_id: str
-    category: str
-    messages: tuple[Message, ...]
-
-
 class Exchange(msgspec.Struct, kw_only=True):
     """One request and what came back, undecoded. Times are seconds since the epoch, from one monotonic clock.
 
@@ -74,6 +66,9 @@ class Exchange(msgspec.Struct, kw_only=True):
         frames: the payloads of those frames, or the one body where not streamed; empty for an HTTP error.
         sent: False for a later turn that was never sent because an earlier one failed; its times are then all equal.
         error: one line saying why the request failed; None if it did not.
+        outcome: how it ended, as far as the client looks; that an answer cannot be read shows only on decoding it.
+        num_resends: how often it was sent again because the kept connection that it met had been closed.
+        retry_after_seconds: how long a server that refused it asks to wait.
     """
 
     question_id: str
@@ -88,6 +83,9 @@ class Exchange(msgspec.Struct, kw_only=True):
     sent: bool = True
     status: int | None = None
     error: str | None = None
+    outcome: Outcome = "answered"
+    num_resends: int = 0
+    retry_after_seconds: float | None = None
 
 
 class LoopLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +107,7 @@ class Sent(msgspec.Struct, kw_only=True):
     Attributes:
         exchanges: in the order of the conversations given, turn by turn; failed ones included.
         not_sent: `question_id` of every conversation that was never started. They have not failed.
-        interrupted: whether the user stopped it; what was in flight is in `exchanges` with the error `interrupted`.
+        interrupted: whether the user stopped it; what was in flight is in `exchanges` with the outcome `interrupted`.
         gave_up: why no further conversation was started: nothing at the address ever accepted a connection.
         started_at: seconds since the epoch when the schedule began.
         ended_at: seconds since the epoch when the last request was over.

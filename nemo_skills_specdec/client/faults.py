@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 import msgspec
 
+from nemo_skills_specdec.records import Outcome
+
 MAX_LENGTH = 300
 """Characters of a server's message that are kept."""
 
@@ -47,26 +49,36 @@ def without_secrets(data: bytes, secrets: Sequence[str]) -> bytes:
     return data
 
 
-def connection_fault(error: BaseException, *, seconds: float, chunks: int) -> str:
-    """Why sending or receiving broke off, after how many chunks."""
+def connection_fault(error: BaseException, *, seconds: float, chunks: int) -> tuple[Outcome, str]:
+    """Why sending or receiving broke off after so many chunks, and whether the server may have seen the request."""
     after = f" after {chunks} chunks" if chunks else ""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "cannot connect: no answer from the address"
+        return "unreachable", "cannot connect: no answer from the address"
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-        return f"no complete answer within {seconds:g} s{after}"
+        return "timed_out", f"no complete answer within {seconds:g} s{after}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"cannot connect: the server's certificate is not trusted ({error.certificate_error})"
+        return (
+            "unreachable",
+            f"cannot connect: the server's certificate is not trusted ({error.certificate_error})",
+        )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"cannot connect: the host {error.host} is unknown"
+        return "unreachable", f"cannot connect: the host {error.host} is unknown"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         reason = os.strerror(number) if number and number > 0 else str(error.os_error)
-        return f"cannot connect to {error.host}:{error.port}: {reason}"
+        return "unreachable", f"cannot connect to {error.host}:{error.port}: {reason}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server closed the connection without answering"
+        return "lost", "the server closed the connection without answering"
     if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)):
-        return f"the connection was lost{after or ' before the answer'}: {error}"
-    return f"{type(error).__name__}{after}: {error}"
+        return "lost", f"the connection was lost{after or ' before the answer'}: {error}"
+    return "lost", f"{type(error).__name__}{after}: {error}"
+
+
+def retry_after(value: str | None) -> float | None:
+    """The seconds of a `Retry-After` header; None without one, or where it is a date or nonsense."""
+    if value is None or re.fullmatch(r" *\d{1,9}(\.\d{1,9})? *", value) is None:
+        return None
+    return float(value)
 
 
 def status_fault(status: int, body: bytes, location: str | None) -> str:

@@ -17,13 +17,14 @@ import aiohttp
 import msgspec
 
 from nemo_skills_specdec.client.answer import read_answer
-from nemo_skills_specdec.client.body import PreparedConversation, encode_answer, endpoint, prepare, turn_body
+from nemo_skills_specdec.client.body import BodyWriter, body_writer, encode_answer, encode_turns, endpoint, turn_body
 from nemo_skills_specdec.client.clock import epoch_clock, lag_of, probe_lag
-from nemo_skills_specdec.client.exchange import Conversation, Exchange, LoadOptions, RequestOptions, Sent
+from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions, Sent
 from nemo_skills_specdec.client.faults import (
     body_fault,
     connection_fault,
     one_line,
+    retry_after,
     secrets_of,
     server_message,
     status_fault,
@@ -34,6 +35,7 @@ from nemo_skills_specdec.client.interrupt import run_interruptible
 from nemo_skills_specdec.client.schedule import Start, schedule
 from nemo_skills_specdec.client.sockets import allow_open_files, open_socket
 from nemo_skills_specdec.client.sse import DONE, last_events, split_events
+from nemo_skills_specdec.records import Outcome, PromptRow
 
 _CONNECT_SECONDS = 20.0
 _DRAIN_SECONDS = 2.0
@@ -54,8 +56,9 @@ class _Window(msgspec.Struct):
     target: str
     headers: dict[str, str]
     secrets: tuple[str, ...]
-    conversations: list[PreparedConversation]
-    api: str
+    rows: Sequence[PromptRow]
+    turns: list[tuple[bytes, ...]]
+    writer: BodyWriter
     stream: bool
     timeout_seconds: float
     now: Callable[[], float]
@@ -71,7 +74,7 @@ class _Window(msgspec.Struct):
 
 
 async def send(
-    conversations: Sequence[Conversation],
+    rows: Sequence[PromptRow],
     *,
     url: str,
     headers: Mapping[str, str] | None = None,
@@ -80,7 +83,7 @@ async def send(
     on_exchange: Callable[[Exchange], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> Sent:
-    """Sends all conversations, turn by turn, and returns what came back.
+    """Sends all prompts, turn by turn, and returns what came back.
 
     The turns of a conversation follow one another with the model's own answers in between (its reasoning is not fed
     back). If a turn fails, the later turns of that conversation are recorded as failed without being sent. Requests are
@@ -91,14 +94,15 @@ async def send(
         url: the server's address, with or without `/v1`.
         headers: sent with every request, e.g. `Authorization`; their values appear in no message.
         on_exchange: called in the event loop when a request is over, failed or not; it should return soon.
-        stop: once set, nothing more is sent and what is in flight is aborted with the error `interrupted`.
+        stop: once set, nothing more is sent and what is in flight is aborted with the outcome `interrupted`.
 
     Raises:
         UsageError: the address or the options are wrong; nothing has been sent then.
     """
     target = endpoint(url, request.api)
-    prepared = prepare(conversations, request)
-    starts = schedule([conversation.category for conversation in conversations], load)
+    writer = body_writer(request)
+    turns = [encode_turns(writer, row) for row in rows]
+    starts = schedule([row.category for row in rows], load)
     workers = min(len(starts), load.concurrency or len(starts))
     allow_open_files(workers + 64)
     connected = asyncio.Event()
@@ -123,15 +127,16 @@ async def send(
             # Compressed streams arrive late and in lumps.
             headers={"Accept-Encoding": "identity", **(headers or {}), "Content-Type": "application/json"},
             secrets=secrets_of(url, headers or {}),
-            conversations=prepared,
-            api=request.api,
+            rows=rows,
+            turns=turns,
+            writer=writer,
             stream=request.extra_body.get("stream", request.stream) is True,
             timeout_seconds=load.timeout_seconds,
             now=clock,
             started_at=started_at,
             close_at=started_at + load.max_seconds if load.max_seconds is not None else float("inf"),
             on_exchange=on_exchange,
-            done=[[] for _ in prepared],
+            done=[[] for _ in rows],
             closed=asyncio.Event(),
             connected=connected,
         )
@@ -144,7 +149,7 @@ async def send(
         ended_at = clock()
     return Sent(
         exchanges=[exchange for group in window.done for exchange in group],
-        not_sent=[c.question_id for c, group in zip(conversations, window.done, strict=True) if not group],
+        not_sent=[row.question_id for row, group in zip(rows, window.done, strict=True) if not group],
         interrupted=interrupted,
         gave_up=window.gave_up,
         started_at=started_at,
@@ -154,7 +159,7 @@ async def send(
 
 
 def send_all(
-    conversations: Sequence[Conversation],
+    rows: Sequence[PromptRow],
     *,
     url: str,
     headers: Mapping[str, str] | None = None,
@@ -174,7 +179,7 @@ def send_all(
 
     async def main(stop: asyncio.Event) -> Sent:
         return await send(
-            conversations,
+            rows,
             url=url,
             headers=headers,
             request=request,
@@ -226,25 +231,26 @@ async def _work(window: _Window, queue: Iterator[Start]) -> None:
 
 
 async def _converse(window: _Window, index: int, scheduled_at: float) -> None:
-    conversation = window.conversations[index]
+    row, turns = window.rows[index], window.turns[index]
     answers: list[bytes] = []
-    for turn in range(len(conversation.turns)):
+    for turn in range(len(turns)):
         exchange = Exchange(
-            question_id=conversation.question_id,
-            category=conversation.category,
+            question_id=row.question_id,
+            category=row.category,
             turn=turn,
             scheduled_at=scheduled_at,
             sent_at=scheduled_at,
             ended_at=scheduled_at,
         )
-        await _exchange(window, exchange, turn_body(conversation, answers))
-        if exchange.error is None and turn + 1 < len(conversation.turns):
+        await _exchange(window, exchange, turn_body(window.writer, turns, answers))
+        if exchange.error is None and turn + 1 < len(turns):
             answer = read_answer(exchange)
-            exchange.error = answer.error
-            answers.append(encode_answer(answer.generation, window.api))
+            if answer.error is not None:
+                exchange.error, exchange.outcome = answer.error, "failed"
+            answers.append(encode_answer(window.writer, answer.generation))
         _record(window, index, exchange)
         if exchange.error is not None or window.stopping:
-            for later in range(turn + 1, len(conversation.turns)):
+            for later in range(turn + 1, len(turns)):
                 _record(window, index, _never_sent(exchange, later))
             return
         scheduled_at = exchange.ended_at
@@ -253,11 +259,14 @@ async def _converse(window: _Window, index: int, scheduled_at: float) -> None:
 async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
     """Sends one request and fills in what comes back."""
     fault: str | None = None
+    outcome: Outcome = "failed"
     ended = False
     try:
         async with _post(window, exchange, body) as response:
             exchange.status = response.status
             if response.status != 200:
+                outcome = "refused"
+                exchange.retry_after_seconds = retry_after(response.headers.get("Retry-After"))
                 message = await response.content.read(_ERROR_BODY)
                 fault = status_fault(response.status, message, response.headers.get("Location"))
             elif response.content_type == "text/html":
@@ -279,9 +288,9 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
         if not window.stopping:
             raise
         if not ended:
-            fault = "interrupted"
+            fault, outcome = "interrupted", "interrupted"
     except Exception as error:  # whatever goes wrong with one request is that request's result
-        fault = connection_fault(error, seconds=window.timeout_seconds, chunks=len(exchange.frames))
+        outcome, fault = connection_fault(error, seconds=window.timeout_seconds, chunks=len(exchange.frames))
         if (
             isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             and not window.connected.is_set()
@@ -294,7 +303,7 @@ async def _exchange(window: _Window, exchange: Exchange, body: bytes) -> None:
     if not ended:
         exchange.ended_at = window.now()
     if fault is not None:
-        exchange.error = one_line(fault, window.secrets)
+        exchange.error, exchange.outcome = one_line(fault, window.secrets), outcome
         exchange.frames = [without_secrets(frame, window.secrets) for frame in exchange.frames]
 
 
@@ -318,6 +327,7 @@ async def _post(window: _Window, exchange: Exchange, body: bytes) -> AsyncIterat
             late = window.now() - exchange.sent_at > _CLOSED_BEFORE_SECONDS
             if late or not reused or isinstance(error, aiohttp.ClientConnectorError):
                 raise
+            exchange.num_resends += 1
             continue
         async with response:
             yield response
@@ -361,6 +371,7 @@ async def _note_connection(connected: asyncio.Event, *_: object) -> None:
 
 
 def _never_sent(failed: Exchange, turn: int) -> Exchange:
+    stopped = failed.outcome in ("answered", "interrupted")
     return Exchange(
         question_id=failed.question_id,
         category=failed.category,
@@ -369,7 +380,8 @@ def _never_sent(failed: Exchange, turn: int) -> Exchange:
         sent_at=failed.ended_at,
         ended_at=failed.ended_at,
         sent=False,
-        error="interrupted" if failed.error in (None, "interrupted") else f"not sent: turn {failed.turn} failed",
+        error="interrupted" if stopped else f"not sent: turn {failed.turn} failed",
+        outcome="interrupted" if stopped else "not_sent",
     )
 
 

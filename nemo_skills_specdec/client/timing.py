@@ -1,4 +1,4 @@
-"""Durations of one request and rates of a window: pure functions, all in seconds.
+"""Durations of one request: pure functions, all in seconds.
 
 Chunks are those that carry a choice, from the first with generated text to the last; under speculation one chunk holds
 several tokens, so times between chunks are never called inter-token latencies.
@@ -12,15 +12,11 @@ The first chunk may hold more than one token; TPOT then is low by the share of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 
 from nemo_skills_specdec.client.exchange import Answer, Exchange
 from nemo_skills_specdec.records import RequestRecord
-
-PERCENTILES = (50, 90, 95, 99)
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +29,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         tpot_seconds: time per output token after the first; needs usage, two chunks and two tokens.
         num_chunks: chunks from the first with generated text to the last.
         inter_chunk_seconds: mean time between them; None for fewer than two.
-        inter_chunk_p99_seconds: 99th percentile of the times between them, method as in `percentiles`.
+        inter_chunk_p99_seconds: 99th percentile of the times between them, by linear interpolation.
     """
 
     queue_seconds: float
@@ -78,6 +74,9 @@ def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
         response_id=answer.response_id,
         status=exchange.status,
         error=exchange.error or answer.error,
+        outcome="failed" if exchange.error is None and answer.error else exchange.outcome,
+        num_resends=exchange.num_resends,
+        retry_after_seconds=exchange.retry_after_seconds,
         sent=exchange.sent,
         generation=answer.generation,
         reasoning=answer.reasoning,
@@ -93,44 +92,3 @@ def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
         inter_chunk_seconds=timing.inter_chunk_seconds,
         inter_chunk_p99_seconds=timing.inter_chunk_p99_seconds,
     )
-
-
-def per_user_tokens_per_second(record: RequestRecord) -> float | None:
-    """Output tokens per second as one user sees them.
-
-    Streamed: (completion_tokens - 1) / (last chunk - first chunk), that is 1 / TPOT, so waiting for the first token
-    does not count. Not streamed: completion_tokens / E2E, waiting included. None where the request failed or neither
-    is known.
-    """
-    if record.error is not None:
-        return None
-    if record.tpot_seconds:
-        return 1 / record.tpot_seconds
-    seconds = record.end_time - record.start_time
-    if record.num_chunks is None and record.completion_tokens and seconds > 0:
-        return record.completion_tokens / seconds
-    return None
-
-
-def system_tokens_per_second(records: Sequence[RequestRecord]) -> float | None:
-    """Output tokens per second of the whole server: the tokens of all requests that succeeded, over the span of all.
-
-    The span runs from the first request sent to the last one over, failed ones included, so it holds ramp-up and drain.
-    None without a token.
-    """
-    tokens = sum(record.completion_tokens or 0 for record in records if record.error is None)
-    if not tokens:
-        return None
-    seconds = max(record.end_time for record in records) - min(record.start_time for record in records)
-    return tokens / seconds if seconds > 0 else None
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p90, p95 and p99 by linear interpolation between order statistics; empty for no value.
-
-    Hyndman and Fan (1996), type 7: at position (n - 1) * q of the sorted values; NumPy's default.
-    """
-    if not values:
-        return {}
-    found = np.percentile(np.asarray(values, dtype=float), PERCENTILES)
-    return {f"p{q}": float(value) for q, value in zip(PERCENTILES, found, strict=True)}

@@ -13,8 +13,6 @@ from nemo_skills_specdec.measurement.result import has_statistics, per_request_c
 from nemo_skills_specdec.measurement.window import check_sources, check_traffic, describe_steps, sent_by
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 
-INTERRUPTED = "interrupted"
-"""What the client notes for a request that was in flight when the run was stopped."""
 SLOW_CLIENT_SECONDS = 0.05
 """Later than this, the client's own delay shows in a TTFT of a few hundred milliseconds."""
 NEARLY_NOTHING = 0.03
@@ -120,8 +118,8 @@ def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerI
 def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool) -> list[Finding]:
     """What failed, what is missing, and how few prompts there were."""
     findings: list[Finding] = []
-    cut_off = [record for record in records if record.error == INTERRUPTED] if interrupted else []
-    failed = [r for r in records if r.error is not None and not (interrupted and r.error == INTERRUPTED)]
+    cut_off = [record for record in records if record.outcome == "interrupted"] if interrupted else []
+    failed = [r for r in records if r.error is not None and not (interrupted and r.outcome == "interrupted")]
     prompts = len({(record.category, record.question_id) for record in records})
     if interrupted or prompts < prompts_planned:
         findings.append(

@@ -10,7 +10,7 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.client.answer import read_answer
-from nemo_skills_specdec.client.exchange import Conversation, Exchange, LoadOptions, LoopLag, RequestOptions, Sent
+from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, LoopLag, RequestOptions, Sent
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.client.timing import to_record
 from nemo_skills_specdec.engines.base import ResponseReader, ServerInfo, Snapshot
@@ -130,7 +130,7 @@ def evaluate(
     for name, members in windows.items():
         progress.stage(name)
         sent = send_all(
-            [_conversation(row) for row in members],
+            members,
             url=plan.base_url,
             headers=headers,
             request=request,
@@ -228,10 +228,6 @@ def _split(rows: Sequence[PromptRow], by_category: bool | None, *, speaks: bool)
     for row in rows:
         windows.setdefault(row.category, []).append(row)
     return windows
-
-
-def _conversation(row: PromptRow) -> Conversation:
-    return Conversation(question_id=row.question_id, category=row.category, messages=tuple(row.messages))
 
 
 def _records(sent: Sent, reader: ResponseReader | None, info: ServerInfo) -> tuple[list[RequestRecord], list[Finding]]:

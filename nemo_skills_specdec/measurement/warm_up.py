@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from nemo_skills_specdec.client.answer import read_answer
-from nemo_skills_specdec.client.exchange import Conversation, Exchange, LoadOptions, RequestOptions
+from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.errors import ServerError
-from nemo_skills_specdec.records import Message
+from nemo_skills_specdec.records import Message, PromptRow
 
 FEWEST = 4
 MAX_TOKENS = 32
@@ -41,10 +41,10 @@ def warm_up(
     count = warm_up_requests(load) if count is None else count
     sent = send_all(
         [
-            Conversation(
+            PromptRow(
                 question_id=f"warm-up-{number}",
                 category="warm-up",
-                messages=(Message("user", f"Warm-up {number}: count from {number} to {number + 9}."),),
+                messages=[Message("user", f"Warm-up {number}: count from {number} to {number + 9}.")],
             )
             for number in range(count)
         ],

@@ -11,9 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
-from nemo_skills_specdec.client.exchange import Conversation, LoadOptions, RequestOptions, Sent
+from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions, Sent
 from nemo_skills_specdec.client.send import send
-from nemo_skills_specdec.records import Message
+from nemo_skills_specdec.records import Message, PromptRow
 
 DATA = Path(__file__).parent.parent / "data" / "client"
 
@@ -64,9 +64,12 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def conversations(count: int, turns: int = 1, category: str = "c") -> list[Conversation]:
-    messages = tuple(Message("user", f"question {turn}") for turn in range(turns))
-    return [Conversation(question_id=f"q{i}", category=category, messages=messages) for i in range(count)]
+def prompt(name: str, *texts: str, category: str = "c") -> PromptRow:
+    return PromptRow(question_id=name, category=category, messages=[Message("user", text) for text in texts])
+
+
+def prompts(count: int, turns: int = 1) -> list[PromptRow]:
+    return [prompt(f"q{i}", *(f"question {turn}" for turn in range(turns))) for i in range(count)]
 
 
 def ask(handler: Handler, *, count: int = 1, turns: int = 1, **options: Any) -> Sent:
@@ -82,7 +85,7 @@ def ask(handler: Handler, *, count: int = 1, turns: int = 1, **options: Any) -> 
 async def ask_url(url: str, *, count: int = 1, turns: int = 1, **options: Any) -> Sent:
     request = {key: options.pop(key) for key in list(options) if key in RequestOptions.__struct_fields__}
     load = {key: options.pop(key) for key in list(options) if key in LoadOptions.__struct_fields__}
-    what = options.pop("what", conversations(count, turns))
+    what = options.pop("what", prompts(count, turns))
     return await send(
         what, url=url, request=RequestOptions(**{"model": "m", **request}), load=LoadOptions(**load), **options
     )

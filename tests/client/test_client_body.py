@@ -2,16 +2,17 @@ import json
 
 import pytest
 
-from nemo_skills_specdec.client.body import count_turns, encode_answer, endpoint, prepare, turn_body
-from nemo_skills_specdec.client.exchange import Conversation, RequestOptions
+from nemo_skills_specdec.client.body import body_writer, count_turns, encode_answer, encode_turns, endpoint, turn_body
+from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.records import Message
+from nemo_skills_specdec.records import Message, PromptRow
 
 
 def body_of(*messages: Message, answers: tuple[str, ...] = (), **options: object) -> dict[str, object]:
     request = RequestOptions(**{"model": "m", **options})
-    [prepared] = prepare([Conversation(question_id="q", category="c", messages=messages)], request)
-    return json.loads(turn_body(prepared, [encode_answer(answer, request.api) for answer in answers]))
+    writer = body_writer(request)
+    turns = encode_turns(writer, PromptRow(question_id="q", category="c", messages=list(messages)))
+    return json.loads(turn_body(writer, turns, [encode_answer(writer, answer) for answer in answers]))
 
 
 def test_a_streamed_chat_body_asks_for_usage():
@@ -60,10 +61,8 @@ def test_the_second_turn_holds_the_first_with_the_models_own_answer():
 
 
 def test_an_assistant_message_of_the_prompt_is_sent_and_not_generated():
-    messages = (Message("user", "a"), Message("assistant", "given"), Message("user", "b"))
-    [prepared] = prepare([Conversation(question_id="q", category="c", messages=messages)], RequestOptions(model="m"))
-    assert len(prepared.turns) == 1
-    assert [m["role"] for m in json.loads(turn_body(prepared, []))["messages"]] == ["user", "assistant", "user"]
+    body = body_of(Message("user", "a"), Message("assistant", "given"), Message("user", "b"))
+    assert [m["role"] for m in body["messages"]] == ["user", "assistant", "user"]
 
 
 def test_completions_send_a_single_user_text_as_it_is():

@@ -4,6 +4,7 @@ from nemo_skills_specdec.client.faults import (
     body_fault,
     decode_object,
     one_line,
+    retry_after,
     secrets_of,
     server_message,
     status_fault,
@@ -85,6 +86,14 @@ def test_a_body_that_is_no_answer_says_why(body, says):
 )
 def test_a_servers_message_is_found_in_any_of_the_usual_shapes(body, message):
     assert server_message(body) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("3", 3), (" 2.5 ", 2.5), ("soon", None), ("Wed, 21 Oct", None), ("-1", None), (None, None)],
+)
+def test_a_wait_that_a_server_asks_for_is_read_in_seconds(value, seconds):
+    assert retry_after(value) == seconds
 
 
 def test_a_redirect_is_not_followed_but_named():

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from client_server import GOOD, conversations, serving, stream
+from client_server import GOOD, prompts, serving, stream
 
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions, Sent
 from nemo_skills_specdec.client.interrupt import run_interruptible
@@ -94,7 +94,7 @@ def test_an_interrupt_in_mid_run_keeps_what_was_measured():
     try:
         threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT)).start()
         sent: Sent = send_all(
-            conversations(20), url=urls[0], request=RequestOptions(model="m"), load=LoadOptions(concurrency=2)
+            prompts(20), url=urls[0], request=RequestOptions(model="m"), load=LoadOptions(concurrency=2)
         )
     finally:
         over.set()

@@ -7,14 +7,12 @@ from collections import Counter
 
 import pytest
 from aiohttp import web
-from client_server import DONE, GOOD, USAGE, ask, ask_url, chunk, good, serving, stream
+from client_server import DONE, GOOD, USAGE, ask, ask_url, chunk, good, prompt, serving, stream
 
 from nemo_skills_specdec.client import send as send_module
 from nemo_skills_specdec.client.answer import read_answer
-from nemo_skills_specdec.client.exchange import Conversation
 from nemo_skills_specdec.client.timing import to_record
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.records import Message
 
 
 def test_a_streamed_answer_comes_back_framed_and_timed():
@@ -116,10 +114,7 @@ def test_a_failed_turn_takes_the_later_ones_with_it_and_no_other_conversation():
             return web.json_response({"error": {"message": "too long"}}, status=400)
         return await good(request)
 
-    what = [
-        Conversation(question_id=name, category="c", messages=tuple(Message("user", name) for _ in range(4)))
-        for name in ("good", "bad")
-    ]
+    what = [prompt(name, *([name] * 4)) for name in ("good", "bad")]
     sent = ask(handler, what=what)
     assert [(e.question_id, e.turn, e.sent, e.error) for e in sent.exchanges] == [
         *(("good", turn, True, None) for turn in range(4)),
@@ -135,6 +130,7 @@ def test_an_answer_that_cannot_be_read_fails_its_turn_before_the_next_is_sent():
     sent = ask(lambda r: stream(r, broken, chunk("b", finish="stop"), DONE), turns=2)
     first, second = sent.exchanges
     assert (first.error or "").startswith("chunk 0 of the stream is not JSON")
+    assert (first.outcome, second.outcome) == ("failed", "not_sent")
     assert (second.sent, second.error) == (False, "not sent: turn 0 failed")
 
 
@@ -157,7 +153,7 @@ def test_an_answer_that_cannot_be_read_fails_its_turn_before_the_next_is_sent():
 def test_a_stream_that_breaks_off_or_reports_an_error_is_a_failed_exchange(pieces, says):
     [exchange] = ask(lambda r: stream(r, *pieces)).exchanges
     assert says in (exchange.error or "")
-    assert exchange.status == 200
+    assert (exchange.status, exchange.outcome) == (200, "failed")
 
 
 @pytest.mark.parametrize("ending", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r\n\r\n", b""])
@@ -174,11 +170,14 @@ def test_comments_that_keep_a_connection_alive_are_no_chunks():
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
 def test_an_http_error_gives_the_servers_message(status):
     async def handler(request: web.Request) -> web.Response:
-        return web.json_response({"error": {"message": "because\nof this"}}, status=status)
+        return web.json_response(
+            {"error": {"message": "because\nof this"}}, status=status, headers={"Retry-After": "7"}
+        )
 
     [exchange] = ask(handler).exchanges
     assert exchange.error == f"HTTP {status}: because of this"
-    assert (exchange.status, exchange.frames) == (status, [])
+    assert (exchange.status, exchange.outcome, exchange.frames) == (status, "refused", [])
+    assert exchange.retry_after_seconds == 7
 
 
 def test_a_body_that_is_not_json_is_a_failed_exchange():
@@ -229,6 +228,7 @@ def test_a_redirect_is_not_followed():
 def test_a_request_that_takes_too_long_keeps_what_arrived():
     [exchange] = ask(lambda r: stream(r, GOOD[0], 5.0), timeout_seconds=0.3).exchanges
     assert exchange.error == "no complete answer within 0.3 s after 1 chunks"
+    assert exchange.outcome == "timed_out"
     assert 0.3 <= exchange.ended_at - exchange.sent_at < 2.0
     assert read_answer(exchange).generation == "Hel"
 
@@ -244,6 +244,7 @@ def test_a_connection_that_is_reset_is_a_failed_exchange():
 
     [exchange] = ask(handler).exchanges
     assert (exchange.error or "").startswith("the connection was lost after 1 chunks")
+    assert exchange.outcome == "lost"
 
 
 def test_a_connection_closed_without_an_answer_is_a_failed_exchange():
@@ -292,7 +293,7 @@ def test_a_server_that_refuses_every_connection_ends_the_run_soon(load):
     sent = asyncio.run(ask_url(f"http://127.0.0.1:{port}", count=400, **load))
     assert time.monotonic() - started < 4.0
     assert sent.gave_up == f"cannot connect to 127.0.0.1:{port}: Connection refused"
-    assert {exchange.error for exchange in sent.exchanges} == {sent.gave_up}
+    assert {(exchange.error, exchange.outcome) for exchange in sent.exchanges} == {(sent.gave_up, "unreachable")}
     assert len(sent.exchanges) + len(sent.not_sent) == 400
     assert len(sent.exchanges) <= 16
 
@@ -347,7 +348,7 @@ def test_exchanges_come_back_in_the_order_given_whatever_ended_first():
         text = (await request.json())["messages"][0]["content"]
         return await stream(request, 0.2 if text == "q0" else 0.0, *GOOD)
 
-    what = [Conversation(question_id=f"q{i}", category="c", messages=(Message("user", f"q{i}"),)) for i in range(5)]
+    what = [prompt(f"q{i}", f"q{i}") for i in range(5)]
     seen = []
     sent = ask(handler, what=what, on_exchange=seen.append)
     assert [exchange.question_id for exchange in sent.exchanges] == ["q0", "q1", "q2", "q3", "q4"]
@@ -402,11 +403,7 @@ def test_stopping_keeps_what_is_finished_and_records_what_is_in_flight():
         text = (await request.json())["messages"][-1]["content"]
         return await stream(request, GOOD[0], 0.0 if text == "fast" else 30.0, *GOOD[1:])
 
-    what = [
-        Conversation(question_id="a", category="c", messages=(Message("user", "fast"),)),
-        Conversation(question_id="b", category="c", messages=(Message("user", "slow"), Message("user", "later"))),
-        Conversation(question_id="c", category="c", messages=(Message("user", "slow"),)),
-    ]
+    what = [prompt("a", "fast"), prompt("b", "slow", "later"), prompt("c", "slow")]
 
     async def main():
         stop = asyncio.Event()
@@ -546,7 +543,7 @@ def test_300_streams_at_once_all_come_back_whole():
             request, chunk(number), 0.05, *(chunk("-") for _ in range(20)), chunk(finish="stop"), USAGE, DONE
         )
 
-    what = [Conversation(question_id=f"q{i}", category="c", messages=(Message("user", f"{i}"),)) for i in range(300)]
+    what = [prompt(f"q{i}", f"{i}") for i in range(300)]
     sent = ask(handler, what=what, concurrency=None)
     assert Counter(exchange.error for exchange in sent.exchanges) == {None: 300}
     assert [read_answer(e).generation for e in sent.exchanges] == [f"{i}" + "-" * 20 for i in range(300)]

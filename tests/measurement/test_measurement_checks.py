@@ -24,8 +24,8 @@ def codes(findings):
     return [finding.code for finding in findings]
 
 
-def record(number, category="coding", counts=COUNTS, error=None):
-    return RequestRecord(question_id=str(number), category=category, turn=0, counts=counts, error=error)
+def record(number, category="coding", counts=COUNTS, **rest):
+    return RequestRecord(question_id=str(number), category=category, turn=0, counts=counts, **rest)
 
 
 def test_what_counters_lack_is_told_only_where_answers_do_not_tell_it():
@@ -102,7 +102,7 @@ def test_an_interrupted_run_says_how_far_it_came():
 
 
 def test_requests_that_an_interrupt_cut_off_are_not_failures():
-    records = [*(record(n) for n in range(20)), record(20, counts=None, error="interrupted")]
+    records = [*(record(n) for n in range(20)), record(20, counts=None, error="interrupted", outcome="interrupted")]
     (finding,) = check_records(records, prompts_planned=44, interrupted=True)
     assert (finding.code, finding.numbers["cut_off"]) == ("interrupted", 1)
 
