@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from nemo_skills_specdec.embedded.protocol import Wanted
+from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
 from nemo_skills_specdec.embedded.service import Channel
 
@@ -27,7 +27,7 @@ class Reply(msgspec.Struct, frozen=True):
     model: str
     created: int
     received: float
-    wanted: Wanted
+    request: GenerationRequest
     channel: Channel
 
 
@@ -49,7 +49,7 @@ class Dialect(Protocol):
     def metrics(self) -> Metrics | None:
         """The text behind `/metrics`; None if the path does not exist."""
 
-    def names(self, wanted: Wanted) -> tuple[str, list[str]]:
+    def names(self, request: GenerationRequest) -> tuple[str, list[str]]:
         """The response's id, and one name for each sequence."""
 
     def answer(self, reply: Reply) -> Body:
@@ -68,10 +68,10 @@ class Dialect(Protocol):
         """Called once the response has been sent completely."""
 
 
-def reply(reply_id: str, model: str, wanted: Wanted, channel: Channel) -> Reply:
+def reply(reply_id: str, model: str, request: GenerationRequest, channel: Channel) -> Reply:
     """A reply begun now."""
     now = time.time()
-    return Reply(reply_id, model, int(now), now, wanted, channel)
+    return Reply(reply_id, model, int(now), now, request, channel)
 
 
 def fresh_name() -> str:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from nemo_skills_specdec.embedded.llama import Integers, KeyValueCache, Llama
-from nemo_skills_specdec.embedded.sampling import draw, probabilities
+from nemo_skills_specdec.embedded.sampling import probabilities, sample
 from nemo_skills_specdec.embedded.sequence import Sequence
 from nemo_skills_specdec.embedded.weights import Floats
 
@@ -78,8 +78,8 @@ class DraftModel:
         inputs = np.array([sequence.tokens[-2:] for sequence in sequences])
         x = self._model.forward(self._cache, inputs, lengths - 2)
         x = x.reshape(batch, 2, -1)[:, 1]
-        random_rows = [row for row, sequence in enumerate(sequences) if not sequence.shape.greedy]
-        shapes = [sequences[row].shape for row in random_rows]
+        random_rows = [row for row, sequence in enumerate(sequences) if not sequence.params.greedy]
+        params = [sequences[row].params for row in random_rows]
         drafts = [Draft([], []) for _ in sequences]
         chosen = np.zeros(batch, np.int64)
         for position in range(self._draft_length):
@@ -88,9 +88,9 @@ class DraftModel:
             logits = self._model.logits(x)
             chosen = logits.argmax(axis=1)
             if random_rows:
-                shaped = probabilities(logits[random_rows] if len(random_rows) < batch else logits, shapes)
+                shaped = probabilities(logits[random_rows] if len(random_rows) < batch else logits, params)
                 for distribution, row in zip(shaped, random_rows, strict=True):
-                    chosen[row] = draw(distribution, sequences[row].rng.random())
+                    chosen[row] = sample(distribution, sequences[row].rng.random())
                     drafts[row].distributions.append(distribution)
             for draft, token in zip(drafts, chosen.tolist(), strict=True):
                 draft.tokens.append(token)

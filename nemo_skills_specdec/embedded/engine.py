@@ -1,9 +1,9 @@
 """The engine: continuous batching, prefill in pieces, and a verification step for all running sequences at once.
 
 One step decodes one round for every running sequence (propose, verify in one pass of the target, accept, emit), then
-prefills waiting requests, at most `PREFILL_BUDGET` tokens, so that running texts do not stall; these decode from the
-next step on. As in vLLM a text's first token comes from its prefill, without a draft, and drafts are not shortened near
-`max_tokens`: tokens accepted past the end of the text are dropped, but stay counted.
+prefills waiting requests, at most `MAX_NUM_BATCHED_TOKENS` tokens, so that running texts do not stall; these decode
+from the next step on. As in vLLM a text's first token comes from its prefill, without a draft, and drafts are not
+shortened near `max_tokens`: tokens accepted past the end of the text are dropped, but stay counted.
 """
 
 import time
@@ -18,24 +18,24 @@ import numpy as np
 from nemo_skills_specdec.embedded.draft_tree import DraftTree
 from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, NoDrafter, PromptLookup
 from nemo_skills_specdec.embedded.ledger import Ledger
-from nemo_skills_specdec.embedded.llama import Branches, KeyValueCache, Llama, load
+from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, TreeAttention, load
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.sampling import (
-    Shape,
-    draw,
+    SamplingParams,
     probabilities,
+    sample,
     verify,
     verify_greedy,
     verify_tree,
     verify_tree_greedy,
 )
-from nemo_skills_specdec.embedded.sequence import Ending, FinishReason, Sequence, StepOutput, StepReport
-from nemo_skills_specdec.embedded.text import GrowingText, Vocabulary
+from nemo_skills_specdec.embedded.sequence import FinishReason, Sequence, StepOutput, StepReport, StopCriteria
+from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer, Tokenizer
 from nemo_skills_specdec.embedded.tree_drafter import DraftTreeModel
 from nemo_skills_specdec.embedded.weights import read_config
 from nemo_skills_specdec.errors import DataError, UsageError
 
-PREFILL_BUDGET = 256
+MAX_NUM_BATCHED_TOKENS = 256
 """Prompt tokens computed in one step."""
 
 RESERVED_FOR_TEXT = 16
@@ -43,14 +43,14 @@ RESERVED_FOR_TEXT = 16
 
 
 class Models(msgspec.Struct, frozen=True):
-    """What engines share: the vocabulary, the models, and the context they serve.
+    """What engines share: the tokenizer, the models, and the context they serve.
 
     Attributes:
         context: prompt and text together, in tokens.
         draft: None unless the method is `draft_model`.
     """
 
-    vocabulary: Vocabulary
+    tokenizer: Tokenizer
     target: Llama
     draft: Llama | None
     context: int
@@ -67,7 +67,7 @@ def load_models(options: EmbeddedOptions) -> Models:
     config = read_config(folder / "target")
     context = min(options.max_model_len or config.max_position_embeddings, config.max_position_embeddings)
     capacity = context + (options.proposed if options.speculative else 0) + 1
-    vocabulary = Vocabulary(folder, size=config.vocab_size)
+    tokenizer = Tokenizer(folder, size=config.vocab_size)
     target = load(folder / "target", positions=capacity)
     draft = load(folder / "draft", positions=capacity) if options.method == "draft_model" else None
     if draft is not None and draft.config.vocab_size != config.vocab_size:
@@ -75,7 +75,7 @@ def load_models(options: EmbeddedOptions) -> Models:
             f"{folder}: target and draft differ in vocab_size ({config.vocab_size}, {draft.config.vocab_size}); "
             "use a pair that shares its tokenizer"
         )
-    return Models(vocabulary=vocabulary, target=target, draft=draft, context=context, capacity=capacity)
+    return Models(tokenizer=tokenizer, target=target, draft=draft, context=context, capacity=capacity)
 
 
 class Engine:
@@ -93,7 +93,7 @@ class Engine:
         self.draft_length = options.positions if options.speculative else 0
         self._tree = options.tree if options.speculative else None
         self._children = self._tree.children if self._tree else []
-        self._branches = _branches(self._tree) if self._tree else None
+        self._tree_attention = _tree_attention(self._tree) if self._tree else None
         self.ledger = Ledger(index, self.draft_length, keep=options.ledger_requests, tree=self._tree)
         self.truncated_prompts = 0
         self._slots = options.max_num_seqs
@@ -131,8 +131,8 @@ class Engine:
         self,
         request_id: str,
         prompt: list[int],
-        shape: Shape,
-        ending: Ending,
+        params: SamplingParams,
+        criteria: StopCriteria,
         *,
         seed: int | None = None,
         streaming: bool = False,
@@ -142,9 +142,9 @@ class Engine:
         Args:
             request_id: unique among running requests.
             prompt: token ids; a prompt longer than the context less `RESERVED_FOR_TEXT` is cut on the left, its first
-                token kept if it is the model's begin token.
-            shape: how to sample.
-            ending: when to end; `max_tokens` is lowered to what the context holds.
+                token kept if it is the model's BOS token.
+            params: how to sample.
+            criteria: when to end; `max_tokens` is lowered to what the context holds.
             seed: makes the text repeatable; None takes one from the engine's own.
             streaming: only noted, for the metrics.
 
@@ -159,21 +159,23 @@ class Engine:
         room = self.models.context - RESERVED_FOR_TEXT
         truncated = max(0, len(prompt) - room)
         if truncated:
-            begin = [prompt[0]] if prompt[0] == config.bos_token_id else []
-            prompt = begin + prompt[len(prompt) - room + len(begin) :]
+            bos = [prompt[0]] if prompt[0] == config.bos_token_id else []
+            prompt = bos + prompt[len(prompt) - room + len(bos) :]
             self.truncated_prompts += 1
-        ending = msgspec.structs.replace(ending, max_tokens=min(ending.max_tokens, self.models.context - len(prompt)))
-        ends = frozenset(ending.stop_token_ids) | (frozenset() if ending.ignore_eos else config.eos_token_ids)
+        criteria = msgspec.structs.replace(
+            criteria, max_tokens=min(criteria.max_tokens, self.models.context - len(prompt))
+        )
+        ends = frozenset(criteria.stop_token_ids) | (frozenset() if criteria.ignore_eos else config.eos_token_ids)
         source = np.random.SeedSequence(seed) if seed is not None else self._seeds.spawn(1)[0]
         sequence = Sequence(
             request_id=request_id,
             tokens=list(prompt),
             prompt_length=len(prompt),
             truncated=truncated,
-            shape=shape,
-            ending=ending,
+            params=params,
+            criteria=criteria,
             ends=ends,
-            text=GrowingText(self.models.vocabulary.token_bytes, ending.stop),
+            detokenizer=IncrementalDetokenizer(self.models.tokenizer.token_bytes, criteria.stop),
             rng=np.random.Generator(np.random.PCG64(source)),
             steps=self.ledger.open(request_id, len(prompt)),
             engine=self.index,
@@ -206,7 +208,7 @@ class Engine:
         return StepReport(self.index, prefilled, outputs)
 
     def _prefill(self, outputs: list[StepOutput]) -> Iterator[int]:
-        budget = PREFILL_BUDGET
+        budget = MAX_NUM_BATCHED_TOKENS
         while budget > 0:
             if self._prefilling is None:
                 if not self._waiting or len(self._running) >= self._slots:
@@ -225,10 +227,10 @@ class Engine:
                 outputs.append(self._first_token(sequence, self.models.target.logits(x[-1:])))
 
     def _first_token(self, sequence: Sequence, logits: np.ndarray) -> StepOutput:
-        if sequence.shape.greedy:
+        if sequence.params.greedy:
             token = int(logits[0].argmax())
         else:
-            token = draw(probabilities(logits, [sequence.shape])[0], sequence.rng.random())
+            token = sample(probabilities(logits, [sequence.params])[0], sequence.rng.random())
         self.ledger.first_token(sequence.steps)
         output = self._emit(sequence, [token], prefill=True, drafted=0, accepted=0)
         if sequence.finish_reason is not None:
@@ -253,7 +255,9 @@ class Engine:
             rows = np.flatnonzero((np.arange(width) < np.array(lengths)[:, None]).ravel())
         starts = np.array([len(sequence.tokens) - 1 for sequence in running])
         target = self.models.target
-        logits = target.logits(target.forward(self._cache, tokens, starts, rows=rows, branches=self._branches))
+        logits = target.logits(
+            target.forward(self._cache, tokens, starts, rows=rows, tree_attention=self._tree_attention)
+        )
 
         ended: list[int] = []
         for slot, (sequence, draft, (nodes, following)) in enumerate(
@@ -281,29 +285,29 @@ class Engine:
     ) -> Iterator[tuple[Items[int], int]]:
         """For each sequence the accepted tokens, by their number in the draft from 1 on, and the token that follows."""
         running = self._running
-        greedy = [sequence.shape.greedy for sequence in running]
+        greedy = [sequence.params.greedy for sequence in running]
         best = logits.argmax(axis=1).tolist() if any(greedy) else []
         shaped = logits
         if not all(greedy):
             # Greedy rows are shaped too, with a stand-in, so that rows keep their places.
-            shapes = [
-                Shape() if sequence.shape.greedy else sequence.shape
+            params = [
+                SamplingParams() if sequence.params.greedy else sequence.params
                 for sequence, length in zip(running, lengths, strict=True)
                 for _ in range(length)
             ]
-            shaped = probabilities(logits, shapes)
+            shaped = probabilities(logits, params)
         start = 0
         for sequence, draft, length in zip(running, drafts, lengths, strict=True):
             rows = slice(start, start + length)
             start += length
             uniform = sequence.rng.random
             if self._tree is not None:
-                if sequence.shape.greedy:
+                if sequence.params.greedy:
                     yield verify_tree_greedy(self._children, draft.tokens, best[rows])
                 else:
                     yield verify_tree(self._children, draft.tokens, draft.distributions, shaped[rows], uniform)
                 continue
-            if sequence.shape.greedy:
+            if sequence.params.greedy:
                 accepted, following = verify_greedy(draft.tokens, best[rows])
             else:
                 accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], uniform)
@@ -343,8 +347,8 @@ class Engine:
         self._drafter.forget(sequence)
 
 
-def _branches(tree: DraftTree) -> Branches:
-    return Branches(offset=0, depths=np.array(tree.depths), visible=tree.ancestry())
+def _tree_attention(tree: DraftTree) -> TreeAttention:
+    return TreeAttention(offset=0, depths=np.array(tree.depths), visible=tree.ancestry())
 
 
 def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:

@@ -23,7 +23,7 @@ Integers = NDArray[np.int64]
 _MASKED = np.float32(-1e30)
 
 
-class Branches(msgspec.Struct, frozen=True):
+class TreeAttention(msgspec.Struct, frozen=True):
     """How tokens of a tree hang together, the same for every sequence of a pass.
 
     The tree lies in the cache in one row, node by node, though nodes of a level stand at the same place of the text.
@@ -124,7 +124,7 @@ class Llama:
         *,
         first_slot: int = 0,
         rows: Integers | None = None,
-        branches: Branches | None = None,
+        tree_attention: TreeAttention | None = None,
     ) -> Floats:
         """Appends tokens to sequences and returns the last layer's output, before the final norm.
 
@@ -134,7 +134,7 @@ class Llama:
             starts: (sequences,), the position of each sequence's first token here.
             first_slot: slot of the first sequence.
             rows: ascending flat indices of real tokens; None if all are real.
-            branches: how the tokens hang together; None if each follows the one before it.
+            tree_attention: how the tokens hang together; None if each follows the one before it.
 
         Returns:
             (rows, hidden size), rows in flat order.
@@ -156,16 +156,16 @@ class Llama:
         reach = int(positions[-1]) + 1 if batch == 1 else int(positions.max()) + 1
         x = self.embedding[flat]
         start = int(positions[0])
-        if branches is not None:
-            places = (starts[:, None] - branches.offset + branches.depths).ravel()
+        if tree_attention is not None:
+            places = (starts[:, None] - tree_attention.offset + tree_attention.depths).ravel()
             cosine, sine = self.cosine[places], self.sine[places]
         elif batch == 1:
             cosine, sine = self.cosine[start:reach], self.sine[start:reach]
         else:
             cosine, sine = self.cosine[positions], self.sine[positions]
         mask = None
-        if branches is not None:
-            mask = _tree_mask(branches, starts, reach)
+        if tree_attention is not None:
+            mask = _tree_mask(tree_attention, starts, reach)
         elif batch > 1 or width > 1:
             last = starts[:, None] + np.arange(width)
             mask = np.where(np.arange(reach) > last[:, :, None], _MASKED, np.float32(0))[:, None, None]
@@ -222,11 +222,11 @@ def load(folder: Path, *, positions: int) -> Llama:
     return Llama(read_config(folder), read_weights(folder), positions=positions)
 
 
-def _tree_mask(branches: Branches, starts: Integers, reach: int) -> Floats:
+def _tree_mask(tree_attention: TreeAttention, starts: Integers, reach: int) -> Floats:
     """Every node sees the text before the tree, and of the tree what `visible` says."""
-    nodes = branches.visible.shape[1]
-    within = np.arange(reach) - (starts[:, None] - branches.offset)
-    seen = branches.visible[:, np.clip(within, 0, nodes - 1)].transpose(1, 0, 2)
+    nodes = tree_attention.visible.shape[1]
+    within = np.arange(reach) - (starts[:, None] - tree_attention.offset)
+    seen = tree_attention.visible[:, np.clip(within, 0, nodes - 1)].transpose(1, 0, 2)
     sees = (within < 0)[:, None] | (seen & (within < nodes)[:, None])
     mask: Floats = np.where(sees, np.float32(0), _MASKED)
     return mask[:, None, None]

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.embedded.options import Dialect
-from nemo_skills_specdec.embedded.sampling import Shape
-from nemo_skills_specdec.embedded.sequence import Ending
-from nemo_skills_specdec.embedded.text import Vocabulary
+from nemo_skills_specdec.embedded.sampling import SamplingParams
+from nemo_skills_specdec.embedded.sequence import StopCriteria
+from nemo_skills_specdec.embedded.tokenizer import Tokenizer
 from nemo_skills_specdec.errors import UsageError
 
 UNLIMITED = 1 << 30
@@ -77,50 +77,21 @@ class CompletionBody(_Common, kw_only=True):
     echo: bool | None = None
 
 
-class NativeSampling(msgspec.Struct):
-    """`sampling_params` of SGLang's native route."""
-
-    max_new_tokens: int | None = 128
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    n: int | None = None
-    sampling_seed: int | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    ignore_eos: bool = False
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repetition_penalty: float | None = None
-
-
-class NativeBody(msgspec.Struct, kw_only=True):
-    """Body of SGLang's `POST /generate`."""
-
-    text: str | list[str] | None = None
-    input_ids: list[int | list[int]] | None = None
-    sampling_params: NativeSampling = msgspec.field(default_factory=NativeSampling)
-    stream: bool = False
-    rid: str | None = None
-    return_logprob: bool = False
-
-
-class Wanted(msgspec.Struct, frozen=True):
+class GenerationRequest(msgspec.Struct, frozen=True):
     """One request, understood.
 
     Attributes:
-        prompts: one token list a prompt; only batched native requests have several.
+        prompt: token ids.
         chat: whether the answer is a message.
-        samples: texts for each prompt.
+        samples: texts of this prompt.
         request_id: the client's own name for the request, or None.
     """
 
-    prompts: list[list[int]]
+    prompt: list[int]
     chat: bool
     samples: int
-    shape: Shape
-    ending: Ending
+    params: SamplingParams
+    criteria: StopCriteria
     seed: int | None
     stream: bool
     include_usage: bool = False
@@ -128,10 +99,9 @@ class Wanted(msgspec.Struct, frozen=True):
     request_id: str | None = None
     spec_tokens_details: bool = False
     meta_info: bool = False
-    batched: bool = False
 
 
-def understand_chat(body: ChatBody, vocabulary: Vocabulary, begin: int | None) -> Wanted:
+def parse_chat(body: ChatBody, tokenizer: Tokenizer, bos_token_id: int | None) -> GenerationRequest:
     """Renders the conversation and reads the settings.
 
     Raises:
@@ -141,75 +111,44 @@ def understand_chat(body: ChatBody, vocabulary: Vocabulary, begin: int | None) -
         raise UsageError("messages is empty; send at least one message")
     _refuse({"logprobs": body.logprobs, "tools": body.tools})
     messages = [{"role": message.role, "content": _content(message)} for message in body.messages]
-    prompt = vocabulary.chat(messages, **(body.chat_template_kwargs or {}))
+    prompt = tokenizer.chat(messages, **(body.chat_template_kwargs or {}))
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    return _wanted(body, [_begun(vocabulary.encode(prompt), begin)], limit, chat=True)
+    return _request(body, _with_bos(tokenizer.encode(prompt), bos_token_id), limit, chat=True)
 
 
-def understand_completion(body: CompletionBody, vocabulary: Vocabulary, begin: int | None) -> Wanted:
-    """Reads a prompt of text (a begin token is put before it) or of token ids (taken as they are).
+def parse_completion(body: CompletionBody, tokenizer: Tokenizer, bos_token_id: int | None) -> GenerationRequest:
+    """Reads a prompt of text (the BOS token is put before it) or of token ids (taken as they are).
 
     Raises:
         UsageError: something is asked for that this engine does not do.
     """
     _refuse({"logprobs": body.logprobs, "echo": body.echo})
-    prompts = _prompts(body.prompt, vocabulary, begin)
-    if len(prompts) != 1:
-        raise UsageError(f"prompt holds {len(prompts)} prompts; send one prompt a request")
+    prompt = _prompt(body.prompt, tokenizer, bos_token_id)
     limit = body.max_tokens if body.max_tokens is not None else 16
-    return _wanted(body, prompts, limit, chat=False)
+    return _request(body, prompt, limit, chat=False)
 
 
-def understand_native(body: NativeBody, vocabulary: Vocabulary, begin: int | None) -> Wanted:
-    """Reads SGLang's native form.
-
-    Raises:
-        UsageError: something is asked for that this engine does not do.
-    """
-    if (body.text is None) == (body.input_ids is None):
-        raise UsageError("send either text or input_ids")
-    _refuse({"return_logprob": body.return_logprob})
-    settings = body.sampling_params
-    _refuse_penalties(settings)
-    content: str | list[str] | list[int | list[int]] = body.text if body.text is not None else body.input_ids or []
-    prompts = _prompts(content, vocabulary, begin)
-    batched = isinstance(content, list) and not isinstance(content[0], int)
-    if body.stream and (batched or (settings.n or 1) > 1):
-        raise UsageError("a streamed native request takes one prompt and one sample; send them one by one")
-    return Wanted(
-        prompts=prompts,
-        chat=False,
-        samples=_samples(settings.n),
-        shape=_shape(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
-        ending=_ending(settings.max_new_tokens, settings.stop, settings.stop_token_ids, settings.ignore_eos),
-        seed=_seed(settings.sampling_seed),
-        stream=body.stream,
-        request_id=body.rid,
-        batched=batched,
-    )
-
-
-def check_dialect(wanted: Wanted, dialect: Dialect) -> None:
+def check_dialect(request: GenerationRequest, dialect: Dialect) -> None:
     """Refuses what the imitated server refuses.
 
     Raises:
         UsageError: the combination is not possible there.
     """
-    if dialect == "sglang" and wanted.meta_info and wanted.stream:
+    if dialect == "sglang" and request.meta_info and request.stream:
         raise UsageError("return_meta_info is not supported with streaming")
 
 
-def _wanted(body: _Common, prompts: list[list[int]], limit: int | None, *, chat: bool) -> Wanted:
+def _request(body: _Common, prompt: list[int], limit: int | None, *, chat: bool) -> GenerationRequest:
     _refuse_penalties(body)
     kind = (body.response_format or {}).get("type", "text")
     _refuse({"logit_bias": body.logit_bias, "response_format": kind != "text"})
     options = body.stream_options or StreamOptions()
-    return Wanted(
-        prompts=prompts,
+    return GenerationRequest(
+        prompt=prompt,
         chat=chat,
         samples=_samples(body.n),
-        shape=_shape(body.temperature, body.top_p, body.top_k, body.min_p),
-        ending=_ending(limit, body.stop, body.stop_token_ids, body.ignore_eos),
+        params=_sampling_params(body.temperature, body.top_p, body.top_k, body.min_p),
+        criteria=_stop_criteria(limit, body.stop, body.stop_token_ids, body.ignore_eos),
         seed=_seed(body.seed),
         stream=bool(body.stream),
         include_usage=options.include_usage,
@@ -229,29 +168,24 @@ def _content(message: ChatMessage) -> str:
     return "".join(part.text or "" for part in message.content)
 
 
-def _prompts(
-    content: str | list[str] | list[int | list[int]] | list[int | str | list[int]],
-    vocabulary: Vocabulary,
-    begin: int | None,
-) -> list[list[int]]:
+def _prompt(content: str | list[int | str | list[int]], tokenizer: Tokenizer, bos_token_id: int | None) -> list[int]:
     if isinstance(content, str):
-        return [_begun(vocabulary.encode(content), begin)]
+        return _with_bos(tokenizer.encode(content), bos_token_id)
     if not content:
         raise UsageError("the prompt is empty; send at least one token")
     tokens = [item for item in content if isinstance(item, int)]
     if len(tokens) == len(content):
-        return [tokens]
+        return tokens
     if tokens:
         raise UsageError("the prompt mixes token ids with whole prompts; send one or the other")
-    return [
-        _begun(vocabulary.encode(item), begin) if isinstance(item, str) else list(item)
-        for item in content
-        if not isinstance(item, int)
-    ]
+    if len(content) > 1:
+        raise UsageError(f"prompt holds {len(content)} prompts; send one prompt a request")
+    (only,) = content
+    return _with_bos(tokenizer.encode(only), bos_token_id) if isinstance(only, str) else list(only)  # type: ignore[arg-type]
 
 
-def _begun(tokens: list[int], begin: int | None) -> list[int]:
-    return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+def _with_bos(tokens: list[int], bos_token_id: int | None) -> list[int]:
+    return tokens if bos_token_id is None or tokens[:1] == [bos_token_id] else [bos_token_id, *tokens]
 
 
 def _samples(n: int | None) -> int:
@@ -265,30 +199,34 @@ def _seed(seed: int | None) -> int | None:
     return None if seed is None else seed % (1 << 63)
 
 
-def _shape(temperature: float | None, top_p: float | None, top_k: int | None, min_p: float | None) -> Shape:
-    shape = Shape(
+def _sampling_params(
+    temperature: float | None, top_p: float | None, top_k: int | None, min_p: float | None
+) -> SamplingParams:
+    params = SamplingParams(
         temperature=1.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
         top_k=top_k or 0,
         min_p=min_p or 0.0,
     )
-    if not 0.0 <= shape.temperature <= 100.0:
+    if not 0.0 <= params.temperature <= 100.0:
         raise UsageError(f"temperature is {temperature}; it must be between 0 and 100")
-    if not 0.0 < shape.top_p <= 1.0:
+    if not 0.0 < params.top_p <= 1.0:
         raise UsageError(f"top_p is {top_p}; it must be above 0 and at most 1")
-    if not 0.0 <= shape.min_p <= 1.0:
+    if not 0.0 <= params.min_p <= 1.0:
         raise UsageError(f"min_p is {min_p}; it must be between 0 and 1")
-    if 0.0 < shape.temperature < 0.01:
+    if 0.0 < params.temperature < 0.01:
         # So sharp that float32 overflows: greedy is what it means, and what vLLM makes of it.
-        return Shape(temperature=0.0)
-    return shape
+        return SamplingParams(temperature=0.0)
+    return params
 
 
-def _ending(limit: int | None, stop: str | list[str] | None, tokens: list[int] | None, ignore_eos: bool) -> Ending:
+def _stop_criteria(
+    limit: int | None, stop: str | list[str] | None, tokens: list[int] | None, ignore_eos: bool
+) -> StopCriteria:
     if limit is not None and limit < 1:
         raise UsageError(f"max_tokens is {limit}; it must be at least 1")
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    return Ending(
+    return StopCriteria(
         max_tokens=UNLIMITED if limit is None else limit,
         stop=tuple(text for text in strings if text),
         stop_token_ids=tuple(tokens or ()),
@@ -302,6 +240,6 @@ def _refuse(asked: dict[str, Any]) -> None:
             raise UsageError(f"{name} is not supported by the embedded engine; leave it out")
 
 
-def _refuse_penalties(body: _Common | NativeSampling) -> None:
+def _refuse_penalties(body: _Common) -> None:
     _refuse({"presence_penalty": body.presence_penalty, "frequency_penalty": body.frequency_penalty})
     _refuse({"repetition_penalty": body.repetition_penalty not in (None, 0.0, 1.0)})

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from nemo_skills_specdec.embedded.weights import Floats
 
 
-class Shape(msgspec.Struct, frozen=True):
+class SamplingParams(msgspec.Struct, frozen=True):
     """How logits become a distribution.
 
     Attributes:
@@ -50,28 +50,28 @@ class Shape(msgspec.Struct, frozen=True):
         return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
 
 
-def probabilities(logits: Floats, shapes: Sequence[Shape]) -> Floats:
+def probabilities(logits: Floats, params: Sequence[SamplingParams]) -> Floats:
     """Distributions of rows.
 
     Args:
         logits: (rows, vocabulary).
-        shapes: one a row; none of them greedy.
+        params: one a row; none of them greedy.
 
     Returns:
         (rows, vocabulary), rows sum to 1 up to float32 rounding.
     """
-    scale = np.array([1.0 / shape.temperature for shape in shapes], np.float32)
+    scale = np.array([1.0 / row.temperature for row in params], np.float32)
     weights: Floats = logits * scale[:, None]
     weights -= weights.max(axis=1, keepdims=True)
     np.exp(weights, out=weights)
-    for row, shape in enumerate(shapes):
-        if shape.filtered:
-            weights[row] = _filtered(weights[row], shape)
+    for row, wanted in enumerate(params):
+        if wanted.filtered:
+            weights[row] = _filtered(weights[row], wanted)
     weights /= weights.sum(axis=1, keepdims=True)
     return weights
 
 
-def draw(distribution: Floats | NDArray[np.float64], uniform: float) -> int:
+def sample(distribution: Floats | NDArray[np.float64], uniform: float) -> int:
     """The token at quantile `uniform` of [0, 1); the distribution need not be normalised."""
     cumulative = np.cumsum(distribution, dtype=np.float64)
     token = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
@@ -127,8 +127,8 @@ def verify(
         if uniform() >= acceptance_probability(p[accepted], proposed, token):
             left = residual(p[accepted], proposed, token)
             # Rounding can leave nothing where p equals q; p itself is then the limit.
-            return accepted, draw(left if left.any() else p[accepted], uniform())
-    return len(draft), draw(p[len(draft)], uniform())
+            return accepted, sample(left if left.any() else p[accepted], uniform())
+    return len(draft), sample(p[len(draft)], uniform())
 
 
 def verify_tree_greedy(
@@ -188,12 +188,12 @@ def verify_tree(
             # Rounding can leave nothing where the rest equals the draft's distribution; the rest is then the limit.
             left = rest / np.float32(total) if total > 0 else left
         if following is None:
-            return accepted, draw(left, uniform())
+            return accepted, sample(left, uniform())
         node = following
         accepted.append(node)
 
 
-def draws_without_replacement(
+def sample_without_replacement(
     distribution: Floats, ranking: Sequence[int], count: int, uniform: Callable[[], float]
 ) -> tuple[list[int], list[Floats | None]]:
     """Draws different tokens, and gives the distribution each was drawn from.
@@ -209,7 +209,7 @@ def draws_without_replacement(
     distributions: list[Floats | None] = []
     left = distribution
     while len(tokens) < count:
-        token = draw(left, uniform())
+        token = sample(left, uniform())
         tokens.append(token)
         distributions.append(left)
         left = left.copy()
@@ -222,21 +222,21 @@ def draws_without_replacement(
     return tokens + rest, distributions + [None] * len(rest)
 
 
-def _filtered(weights: Floats, shape: Shape) -> Floats:
+def _filtered(weights: Floats, params: SamplingParams) -> Floats:
     """Weights with the dropped tokens at 0: min-p, then top-k, then top-p of what is left; ties fall to lower ids."""
-    kept = np.flatnonzero(weights >= shape.min_p * weights.max())
-    if 0 < shape.top_k < len(kept):
-        least = np.partition(weights[kept], -shape.top_k)[-shape.top_k]
+    kept = np.flatnonzero(weights >= params.min_p * weights.max())
+    if 0 < params.top_k < len(kept):
+        least = np.partition(weights[kept], -params.top_k)[-params.top_k]
         kept = kept[weights[kept] >= least]
-        kept = kept[np.argsort(-weights[kept], kind="stable")[: shape.top_k]]
-    if shape.top_p < 1.0:
+        kept = kept[np.argsort(-weights[kept], kind="stable")[: params.top_k]]
+    if params.top_p < 1.0:
         total = weights[kept].sum(dtype=np.float64)
         # All tokens below this bound together weigh less than what top-p drops, so none of them is in its set.
-        bound = (1.0 - shape.top_p) * total / len(weights)
+        bound = (1.0 - params.top_p) * total / len(weights)
         kept = kept[weights[kept] >= bound]
         kept = kept[np.argsort(-weights[kept], kind="stable")]
         ranked = weights[kept].astype(np.float64)
-        kept = kept[np.cumsum(ranked) - ranked < shape.top_p * total]
+        kept = kept[np.cumsum(ranked) - ranked < params.top_p * total]
     left = np.zeros_like(weights)
     left[kept] = weights[kept]
     return left

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 
 from nemo_skills_specdec.embedded.ledger import RequestSteps
-from nemo_skills_specdec.embedded.sampling import Shape
-from nemo_skills_specdec.embedded.text import GrowingText
+from nemo_skills_specdec.embedded.sampling import SamplingParams
+from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 
 
-class Ending(msgspec.Struct, frozen=True):
+class StopCriteria(msgspec.Struct, frozen=True):
     """When a text ends.
 
     Attributes:
@@ -46,10 +46,10 @@ class Sequence:
     tokens: list[int]
     prompt_length: int
     truncated: int
-    shape: Shape
-    ending: Ending
+    params: SamplingParams
+    criteria: StopCriteria
     ends: frozenset[int]
-    text: GrowingText
+    detokenizer: IncrementalDetokenizer
     rng: np.random.Generator
     steps: RequestSteps
     engine: int
@@ -74,26 +74,26 @@ class Sequence:
         """
         added = self._before_end(tokens)
         kept = tokens[:added]
-        if self.text.watches_for_stop:
+        if self.detokenizer.watches_for_stop:
             pieces = []
             for count, token in enumerate(kept, start=1):
-                pieces.append(self.text.push([token]))
-                if self.text.stopped_by is not None:
+                pieces.append(self.detokenizer.push([token]))
+                if self.detokenizer.stopped_by is not None:
                     added, kept = count, kept[:count]
-                    self.finish_reason, self.matched = "stop", self.text.stopped_by
+                    self.finish_reason, self.matched = "stop", self.detokenizer.stopped_by
                     break
             text = "".join(pieces)
         else:
-            text = self.text.push(kept)
+            text = self.detokenizer.push(kept)
         self.tokens += kept
         if self.finish_reason is not None:
-            text += self.text.finish()
-            if self.text.stopped_by is not None:
-                self.finish_reason, self.matched = "stop", self.text.stopped_by
+            text += self.detokenizer.finish()
+            if self.detokenizer.stopped_by is not None:
+                self.finish_reason, self.matched = "stop", self.detokenizer.stopped_by
         return added, text
 
     def _before_end(self, tokens: list[int]) -> int:
-        room = self.ending.max_tokens - self.generated
+        room = self.criteria.max_tokens - self.generated
         for count, token in enumerate(tokens, start=1):
             if token in self.ends:
                 self.finish_reason, self.matched = "stop", token

@@ -2,7 +2,7 @@
 
 Routes of both dialects: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`, `/metrics`, and two of our
 own: `/ledger` (every verification step; `?request_id=` and `?totals` narrow it) and `/embedded_info` (options, models,
-library versions, prompts cut). The vllm dialect adds `/version`; the sglang dialect `/generate`, `/server_info`,
+library versions, prompts cut). The vllm dialect adds `/version`; the sglang dialect `/server_info`,
 `/get_server_info`, `/model_info`, `/get_model_info`, `/flush_cache`, `/health_generate` and `/`.
 """
 
@@ -26,12 +26,10 @@ from nemo_skills_specdec.embedded.options import EmbeddedOptions, check
 from nemo_skills_specdec.embedded.protocol import (
     ChatBody,
     CompletionBody,
-    NativeBody,
-    Wanted,
+    GenerationRequest,
     check_dialect,
-    understand_chat,
-    understand_completion,
-    understand_native,
+    parse_chat,
+    parse_completion,
 )
 from nemo_skills_specdec.embedded.service import EngineFailedError, Service
 from nemo_skills_specdec.embedded.vllm_metrics import VllmMetrics
@@ -72,7 +70,6 @@ def make_app(options: EmbeddedOptions) -> web.Application:
     for path, handler in routes.readable().items():
         app.router.add_get(path, handler)
     if isinstance(dialect, sglang_dialect.SglangDialect):
-        app.router.add_post("/generate", routes.generate)
         app.router.add_post("/flush_cache", routes.flush_cache)
     app.cleanup_ctx.append(_engines(service, dialect))
     return app
@@ -84,7 +81,7 @@ class _Routes:
         self._service = service
         self._dialect = dialect
         self._started = int(time.time())
-        self._begin = service.models.target.config.bos_token_id
+        self._bos_token_id = service.models.target.config.bos_token_id
 
     def readable(self) -> dict[str, _Handler]:
         """Paths that answer GET."""
@@ -111,19 +108,14 @@ class _Routes:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = _decode(await request.read(), ChatBody)
         model = self._model(body.model)
-        return await self._respond(request, model, understand_chat(body, self._service.models.vocabulary, self._begin))
+        return await self._respond(request, model, parse_chat(body, self._service.models.tokenizer, self._bos_token_id))
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
         body = _decode(await request.read(), CompletionBody)
         model = self._model(body.model)
         return await self._respond(
-            request, model, understand_completion(body, self._service.models.vocabulary, self._begin)
+            request, model, parse_completion(body, self._service.models.tokenizer, self._bos_token_id)
         )
-
-    async def generate(self, request: web.Request) -> web.StreamResponse:
-        body = _decode(await request.read(), NativeBody)
-        wanted = understand_native(body, self._service.models.vocabulary, self._begin)
-        return await self._respond(request, self._options.served_model_name, wanted, native=True)
 
     async def models(self, request: web.Request) -> web.Response:
         module = vllm_dialect if self._options.dialect == "vllm" else sglang_dialect
@@ -215,18 +207,16 @@ class _Routes:
             )
         return served
 
-    async def _respond(
-        self, request: web.Request, model: str, wanted: Wanted, *, native: bool = False
-    ) -> web.StreamResponse:
-        check_dialect(wanted, self._options.dialect)
-        reply_id, names = self._dialect.names(wanted)
-        channel = self._service.submit(wanted, names)
-        pending = reply(reply_id, model, wanted, channel)
+    async def _respond(self, request: web.Request, model: str, generation: GenerationRequest) -> web.StreamResponse:
+        check_dialect(generation, self._options.dialect)
+        reply_id, names = self._dialect.names(generation)
+        channel = self._service.submit(generation, names)
+        pending = reply(reply_id, model, generation, channel)
         try:
-            if wanted.stream:
-                return await self._stream(request, pending, native=native)
+            if generation.stream:
+                return await self._stream(request, pending)
             await channel.finished()
-            response = _json(self._native(pending) if native else self._dialect.answer(pending))
+            response = _json(self._dialect.answer(pending))
             await response.prepare(request)
             await response.write_eof()
             self._dialect.answered(pending)
@@ -235,31 +225,20 @@ class _Routes:
             # Does nothing to a request that ended; the client of an unfinished one has gone.
             self._service.abort(channel)
 
-    def _native(self, pending: Reply) -> Any:
-        assert isinstance(self._dialect, sglang_dialect.SglangDialect)
-        results = [self._dialect.native(pending, sequence) for sequence in pending.channel.sequences]
-        return results if pending.wanted.batched or len(results) > 1 else results[0]
-
-    async def _stream(self, request: web.Request, pending: Reply, *, native: bool) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, pending: Reply) -> web.StreamResponse:
         response = web.StreamResponse(headers=_STREAM_HEADERS)
         await response.prepare(request)
         index = {sequence: number for number, sequence in enumerate(pending.channel.sequences)}
         dialect = self._dialect
-        if not native:
-            opening = [dialect.opening(pending, number) for number in index.values()]
-            await _send(response, [chunk for chunk in opening if chunk is not None])
+        opening = [dialect.opening(pending, number) for number in index.values()]
+        await _send(response, [chunk for chunk in opening if chunk is not None])
         try:
             async for output in pending.channel.outputs():
-                if native:
-                    assert isinstance(dialect, sglang_dialect.SglangDialect)
-                    await _send(response, [dialect.native(pending, output.sequence)])
-                else:
-                    await _send(response, dialect.chunks(pending, index[output.sequence], output))
+                await _send(response, dialect.chunks(pending, index[output.sequence], output))
         except EngineFailedError as error:
             await response.write(b"data: " + vllm_dialect.error(str(error), "InternalServerError", 500) + b"\n\n")
         else:
-            if not native:
-                await _send(response, dialect.closing(pending))
+            await _send(response, dialect.closing(pending))
             await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
         if not self._service.failed:

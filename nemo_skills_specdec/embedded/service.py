@@ -11,7 +11,7 @@ from collections.abc import Sequence as Items
 
 from nemo_skills_specdec.embedded.engine import Engine, load_models
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.embedded.protocol import Wanted
+from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput, StepReport
 from nemo_skills_specdec.errors import SpecdecError
 
@@ -29,7 +29,7 @@ class Channel:
     """What a request's handler reads: the steps of its sequences, and their texts.
 
     Attributes:
-        sequences: prompt by prompt, sample by sample.
+        sequences: sample by sample.
     """
 
     def __init__(self, sequences: list[Sequence], *, live: bool) -> None:
@@ -101,12 +101,12 @@ class Service:
         self._observers.append(on_step)
         self._abort_observers.append(on_abort)
 
-    def submit(self, wanted: Wanted, names: Items[str]) -> Channel:
+    def submit(self, request: GenerationRequest, names: Items[str]) -> Channel:
         """Queues every sample of a request on the engine whose turn it is.
 
         Args:
-            wanted: the request.
-            names: one for each sequence, prompt by prompt, sample by sample.
+            request: the request.
+            names: one for each sample.
 
         Raises:
             UsageError: the engine refuses a prompt; nothing stays queued.
@@ -117,16 +117,15 @@ class Service:
         engine = self.engines[self._turn % len(self.engines)]
         sequences: list[Sequence] = []
         try:
-            for position, name in enumerate(names):
-                sample = position % wanted.samples
+            for sample, name in enumerate(names):
                 sequences.append(
                     engine.submit(
                         name,
-                        wanted.prompts[position // wanted.samples],
-                        wanted.shape,
-                        wanted.ending,
-                        seed=None if wanted.seed is None else wanted.seed + sample,
-                        streaming=wanted.stream,
+                        request.prompt,
+                        request.params,
+                        request.criteria,
+                        seed=None if request.seed is None else request.seed + sample,
+                        streaming=request.stream,
                     )
                 )
         except SpecdecError:
@@ -134,7 +133,7 @@ class Service:
                 engine.abort(sequence)
             raise
         self._turn += 1
-        channel = Channel(sequences, live=wanted.stream)
+        channel = Channel(sequences, live=request.stream)
         self._channels.update(dict.fromkeys(sequences, channel))
         self._work.set()
         return channel

@@ -1,4 +1,4 @@
-"""Responses in SGLang's form (0.5.23): OpenAI routes, the native route, server info, request-metric files."""
+"""Responses in SGLang's form (0.5.23): OpenAI routes, server info, request-metric files."""
 
 import time
 from pathlib import Path
@@ -8,8 +8,8 @@ import msgspec
 
 from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.embedded.protocol import Wanted
-from nemo_skills_specdec.embedded.request_files import RequestFiles
+from nemo_skills_specdec.embedded.protocol import GenerationRequest
+from nemo_skills_specdec.embedded.request_file_writer import RequestFileWriter
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
 from nemo_skills_specdec.embedded.service import Service
 from nemo_skills_specdec.embedded.sglang_metrics import AcceptanceWindow, SglangMetrics, num_steps
@@ -27,14 +27,13 @@ class SglangDialect:
         recorded = SglangMetrics(options, service)
         self.windows = recorded.windows
         self.metrics: SglangMetrics | None = None if options.disable_log_stats else recorded
-        self.files = RequestFiles(Path(options.export_metrics_dir)) if options.export_metrics_dir else None
+        self.files = RequestFileWriter(Path(options.export_metrics_dir)) if options.export_metrics_dir else None
         self._options = options
 
-    def names(self, wanted: Wanted) -> tuple[str, list[str]]:
+    def names(self, request: GenerationRequest) -> tuple[str, list[str]]:
         """32 digits, or the client's `rid`; several sequences get names of their own."""
-        name = wanted.request_id or fresh_name()
-        count = wanted.samples * len(wanted.prompts)
-        names = [name] if count == 1 else [f"{name}_{fresh_name()}" for _ in range(count)]
+        name = request.request_id or fresh_name()
+        names = [name] if request.samples == 1 else [f"{name}_{fresh_name()}" for _ in range(request.samples)]
         return names[0], names
 
     def answer(self, reply: Reply) -> Body:
@@ -42,7 +41,7 @@ class SglangDialect:
         sequences = reply.channel.sequences
         body: Body = {
             "id": reply.reply_id,
-            "object": "chat.completion" if reply.wanted.chat else "text_completion",
+            "object": "chat.completion" if reply.request.chat else "text_completion",
             "created": reply.created,
             "model": reply.model,
             "choices": [self._choice(reply, index, sequence) for index, sequence in enumerate(sequences)],
@@ -56,14 +55,14 @@ class SglangDialect:
 
     def opening(self, reply: Reply, index: int) -> Body | None:
         """The role, for a chat."""
-        if not reply.wanted.chat:
+        if not reply.request.chat:
             return None
         delta = {"reasoning_content": None, "role": "assistant", "content": ""}
         return self._chunk(reply, index, {"delta": delta}, None)
 
     def chunks(self, reply: Reply, index: int, output: StepOutput) -> list[Body]:
         """One chunk a step; the end of a chat comes in a chunk of its own."""
-        if reply.wanted.chat:
+        if reply.request.chat:
             text: dict[str, Any] = {"delta": {"reasoning_content": None, "content": output.text}}
             chunks = [self._chunk(reply, index, text, None)] if output.text or output.finish_reason is None else []
             if output.finish_reason is not None:
@@ -71,7 +70,7 @@ class SglangDialect:
         else:
             ended = output.sequence if output.finish_reason is not None else None
             chunks = [self._chunk(reply, index, {"text": output.text}, ended)]
-        if reply.wanted.continuous_usage:
+        if reply.request.continuous_usage:
             for chunk in chunks:
                 chunk["usage"] = {**usage_so_far(output), "prompt_tokens_details": None, "reasoning_tokens": 0}
         return chunks
@@ -83,7 +82,7 @@ class SglangDialect:
         if details is not None:
             statistics = {"usage": None, "sglext": {"spec_tokens_details": details}}
             chunks.append(self._chunk(reply, 0, None, None) | statistics)
-        if reply.wanted.include_usage:
+        if reply.request.include_usage:
             chunks.append(self._chunk(reply, 0, None, None) | {"usage": self._usage(reply.channel.sequences)})
         if chunks:
             chunks[-1] |= truncation(reply.channel.sequences)
@@ -93,29 +92,21 @@ class SglangDialect:
         """Queues the request's lines for the request-metric file."""
         if self.files is None:
             return
-        for position, sequence in enumerate(reply.channel.sequences):
+        for sequence in reply.channel.sequences:
             parameters: dict[str, Any] = {
                 "rid": sequence.request_id,
-                "input_ids": reply.wanted.prompts[position // reply.wanted.samples],
-                "sampling_params": sampling_params(sequence, reply.wanted),
+                "input_ids": reply.request.prompt,
+                "sampling_params": sampling_params(sequence, reply.request),
                 "return_logprob": False,
-                "stream": reply.wanted.stream,
+                "stream": reply.request.stream,
                 "log_metrics": True,
                 "received_time": sequence.arrived,
             }
             record = {"request_parameters": msgspec.json.encode(parameters).decode()}
             self.files.add(record | self.meta_info(sequence, reply) | {"response_sent_to_client_ts": time.time()})
 
-    def native(self, reply: Reply, sequence: Sequence) -> Body:
-        """One result of `POST /generate`; while streaming, the text so far."""
-        return {
-            "text": reply.channel.text(sequence),
-            "output_ids": sequence.tokens[sequence.prompt_length :],
-            "meta_info": self.meta_info(sequence, reply),
-        }
-
     def meta_info(self, sequence: Sequence, reply: Reply) -> dict[str, Any]:
-        """SGLang's account of one sequence; speculative fields only once it has ended with a verify step."""
+        """SGLang's account of one finished sequence; speculative fields only if it had a verify step."""
         begun = reply.received - sequence.arrived
 
         def clock(moment: float | None) -> float | None:
@@ -160,11 +151,11 @@ class SglangDialect:
     def _choice(self, reply: Reply, index: int, sequence: Sequence) -> dict[str, Any]:
         text = reply.channel.text(sequence)
         ending = {"logprobs": None, "finish_reason": sequence.finish_reason, "matched_stop": sequence.matched}
-        if not reply.wanted.chat:
+        if not reply.request.chat:
             return {"index": index, "text": text, **ending}
         message = {"role": "assistant", "content": text, "reasoning_content": None, "tool_calls": None}
         choice: dict[str, Any] = {"index": index, "message": message, **ending}
-        if reply.wanted.meta_info:
+        if reply.request.meta_info:
             choice["meta_info"] = self.meta_info(sequence, reply)
         return choice
 
@@ -176,7 +167,7 @@ class SglangDialect:
         }
         return {
             "id": reply.reply_id,
-            "object": "chat.completion.chunk" if reply.wanted.chat else "text_completion",
+            "object": "chat.completion.chunk" if reply.request.chat else "text_completion",
             "created": reply.created,
             "model": reply.model,
             "choices": [] if choice is None else [{"index": index, **choice, **ending}],
@@ -186,7 +177,7 @@ class SglangDialect:
         return {**usage(sequences), "prompt_tokens_details": None, "reasoning_tokens": 0}
 
     def _details(self, reply: Reply) -> dict[str, Any] | list[dict[str, Any] | None] | None:
-        if not reply.wanted.spec_tokens_details or not self._options.speculative:
+        if not reply.request.spec_tokens_details or not self._options.speculative:
             return None
         details = [
             {
@@ -223,19 +214,19 @@ def speculative_fields(sequence: Sequence, options: EmbeddedOptions) -> dict[str
     }
 
 
-def sampling_params(sequence: Sequence, wanted: Wanted) -> dict[str, Any]:
+def sampling_params(sequence: Sequence, request: GenerationRequest) -> dict[str, Any]:
     """The settings as SGLang writes them into its files."""
     return {
-        "temperature": sequence.shape.temperature,
-        "max_new_tokens": sequence.ending.max_tokens,
-        "stop": list(sequence.ending.stop) or None,
-        "stop_token_ids": list(sequence.ending.stop_token_ids) or None,
-        "top_p": sequence.shape.top_p,
-        "top_k": sequence.shape.top_k or -1,
-        "min_p": sequence.shape.min_p,
-        "n": wanted.samples,
-        "ignore_eos": sequence.ending.ignore_eos,
-        "sampling_seed": wanted.seed,
+        "temperature": sequence.params.temperature,
+        "max_new_tokens": sequence.criteria.max_tokens,
+        "stop": list(sequence.criteria.stop) or None,
+        "stop_token_ids": list(sequence.criteria.stop_token_ids) or None,
+        "top_p": sequence.params.top_p,
+        "top_k": sequence.params.top_k or -1,
+        "min_p": sequence.params.min_p,
+        "n": request.samples,
+        "ignore_eos": sequence.criteria.ignore_eos,
+        "sampling_seed": request.seed,
     }
 
 

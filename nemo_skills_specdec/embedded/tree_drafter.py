@@ -6,8 +6,8 @@ import numpy as np
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree
 from nemo_skills_specdec.embedded.drafters import Draft, DraftModel
-from nemo_skills_specdec.embedded.llama import Branches, Integers, Llama
-from nemo_skills_specdec.embedded.sampling import draws_without_replacement, probabilities
+from nemo_skills_specdec.embedded.llama import Integers, Llama, TreeAttention
+from nemo_skills_specdec.embedded.sampling import probabilities, sample_without_replacement
 from nemo_skills_specdec.embedded.sequence import Sequence
 from nemo_skills_specdec.embedded.weights import Floats
 
@@ -53,12 +53,14 @@ class DraftTreeModel(DraftModel):
 
     def _read(self, tokens: Integers, lengths: Integers, level: range, depth: int) -> Floats:
         nodes = slice(level.start, level.stop)
-        branches = Branches(
+        tree_attention = TreeAttention(
             offset=level.start,
             depths=np.full(len(level), depth),
             visible=self._ancestry[nodes, : level.stop],
         )
-        return self._model.forward(self._cache, tokens[:, nodes], lengths - 1 + level.start, branches=branches)
+        return self._model.forward(
+            self._cache, tokens[:, nodes], lengths - 1 + level.start, tree_attention=tree_attention
+        )
 
     def _branch(
         self, sequences: Items[Sequence], x: Floats, children: range, drafts: list[Draft], tokens: Integers
@@ -67,11 +69,11 @@ class DraftTreeModel(DraftModel):
         count = len(children)
         logits = self._model.logits(np.ascontiguousarray(x))
         ranking = _most_likely(logits, count)
-        random_rows = [row for row, sequence in enumerate(sequences) if not sequence.shape.greedy]
+        random_rows = [row for row, sequence in enumerate(sequences) if not sequence.params.greedy]
         if random_rows:
-            shaped = probabilities(logits[random_rows], [sequences[row].shape for row in random_rows])
+            shaped = probabilities(logits[random_rows], [sequences[row].params for row in random_rows])
         for place, row in enumerate(random_rows):
-            drawn, distributions = draws_without_replacement(
+            drawn, distributions = sample_without_replacement(
                 shaped[place], ranking[row].tolist(), count, sequences[row].rng.random
             )
             ranking[row] = drawn

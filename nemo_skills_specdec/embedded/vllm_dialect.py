@@ -6,7 +6,7 @@ import msgspec
 
 from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.embedded.protocol import Wanted
+from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
 from nemo_skills_specdec.embedded.service import Service
 from nemo_skills_specdec.embedded.vllm_metrics import VllmMetrics
@@ -24,19 +24,19 @@ class VllmDialect:
         parallel = f"-dp{options.data_parallel_size}" if options.data_parallel_size > 1 else ""
         self._fingerprint = f"vllm-{VERSION}{parallel}-{options.method}-k{options.draft_length}"
 
-    def names(self, wanted: Wanted) -> tuple[str, list[str]]:
+    def names(self, request: GenerationRequest) -> tuple[str, list[str]]:
         """As vLLM: `chatcmpl-` or `cmpl-` and 16 digits; samples put their number before it."""
-        reply_id = ("chatcmpl-" if wanted.chat else "cmpl-") + (wanted.request_id or fresh_name()[:16])
-        if wanted.samples == 1:
+        reply_id = ("chatcmpl-" if request.chat else "cmpl-") + (request.request_id or fresh_name()[:16])
+        if request.samples == 1:
             return reply_id, [reply_id]
-        return reply_id, [f"{sample}_{reply_id}" for sample in range(wanted.samples)]
+        return reply_id, [f"{sample}_{reply_id}" for sample in range(request.samples)]
 
     def answer(self, reply: Reply) -> Body:
         """The body of a response that is not streamed."""
         sequences = reply.channel.sequences
         return {
             "id": reply.reply_id,
-            "object": "chat.completion" if reply.wanted.chat else "text_completion",
+            "object": "chat.completion" if reply.request.chat else "text_completion",
             "created": reply.created,
             "model": reply.model,
             "choices": [self._choice(reply, index, sequence) for index, sequence in enumerate(sequences)],
@@ -50,25 +50,25 @@ class VllmDialect:
 
     def opening(self, reply: Reply, index: int) -> Body | None:
         """The role, for a chat."""
-        if not reply.wanted.chat:
+        if not reply.request.chat:
             return None
         delta = {"role": "assistant", "content": ""}
         return self._chunk(reply, index, {"delta": delta, "logprobs": None, "finish_reason": None})
 
     def chunks(self, reply: Reply, index: int, output: StepOutput) -> list[Body]:
         """One chunk a step; the last one says why the text ended."""
-        choice: dict[str, Any] = {"delta": {"content": output.text}} if reply.wanted.chat else {"text": output.text}
+        choice: dict[str, Any] = {"delta": {"content": output.text}} if reply.request.chat else {"text": output.text}
         choice |= {"logprobs": None, "finish_reason": output.finish_reason}
-        if output.finish_reason is not None or not reply.wanted.chat:
+        if output.finish_reason is not None or not reply.request.chat:
             choice["stop_reason"] = self._stop_reason(output.sequence)
         chunk = self._chunk(reply, index, {**choice, "token_ids": None})
-        if reply.wanted.continuous_usage:
+        if reply.request.continuous_usage:
             chunk["usage"] = usage_so_far(output)
         return [chunk]
 
     def closing(self, reply: Reply) -> list[Body]:
         """Usage and statistics, if the client asked for usage."""
-        if not reply.wanted.include_usage:
+        if not reply.request.include_usage:
             return []
         sequences = reply.channel.sequences
         chunk = self._chunk(reply, 0, None) | {"usage": usage(sequences), "system_fingerprint": self._fingerprint}
@@ -83,7 +83,7 @@ class VllmDialect:
     def _choice(self, reply: Reply, index: int, sequence: Sequence) -> dict[str, Any]:
         text = reply.channel.text(sequence)
         ending = {"finish_reason": sequence.finish_reason, "stop_reason": self._stop_reason(sequence)}
-        if not reply.wanted.chat:
+        if not reply.request.chat:
             return {"index": index, "text": text, "logprobs": None, **ending, "token_ids": None}
         message: Body = {"role": "assistant", "content": text, "refusal": None, "tool_calls": [], "reasoning": None}
         return {"index": index, "message": message, "logprobs": None, **ending, "token_ids": None}
@@ -91,7 +91,7 @@ class VllmDialect:
     def _chunk(self, reply: Reply, index: int, choice: dict[str, Any] | None) -> Body:
         return {
             "id": reply.reply_id,
-            "object": "chat.completion.chunk" if reply.wanted.chat else "text_completion",
+            "object": "chat.completion.chunk" if reply.request.chat else "text_completion",
             "created": reply.created,
             "model": reply.model,
             "choices": [] if choice is None else [{"index": index, **choice}],
@@ -99,7 +99,7 @@ class VllmDialect:
 
     def _stop_reason(self, sequence: Sequence) -> str | int | None:
         # The model's own end token is no reason to vLLM; stop strings and stop_token_ids are.
-        if isinstance(sequence.matched, int) and sequence.matched not in sequence.ending.stop_token_ids:
+        if isinstance(sequence.matched, int) and sequence.matched not in sequence.criteria.stop_token_ids:
             return None
         return sequence.matched
 

@@ -201,7 +201,7 @@ class _EngineMetrics:
         self.success[output.finish_reason or "error"].inc()
         self._request_prompt.observe(sequence.prompt_length)
         self._request_generation.observe(sequence.generated)
-        self._request_max_tokens.observe(sequence.ending.max_tokens)
+        self._request_max_tokens.observe(sequence.criteria.max_tokens)
         self._whole.observe(last - sequence.arrived)
         self._queue.observe(scheduled - sequence.arrived)
         self._inference.observe(last - scheduled)

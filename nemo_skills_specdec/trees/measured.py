@@ -114,8 +114,8 @@ def run_tree(
     """
     from nemo_skills_specdec.embedded.engine import Engine, load_models
     from nemo_skills_specdec.embedded.options import EmbeddedOptions
-    from nemo_skills_specdec.embedded.sampling import Shape
-    from nemo_skills_specdec.embedded.sequence import Ending
+    from nemo_skills_specdec.embedded.sampling import SamplingParams
+    from nemo_skills_specdec.embedded.sequence import StopCriteria
 
     if not prompts:
         raise UsageError("there is no prompt to measure with; give at least one")
@@ -133,8 +133,8 @@ def run_tree(
         engine.submit(
             str(number),
             prompt,
-            Shape(temperature=temperature),
-            Ending(max_tokens, ignore_eos=True),
+            SamplingParams(temperature=temperature),
+            StopCriteria(max_tokens, ignore_eos=True),
             seed=seed + number,
         )
         for number, prompt in enumerate(encoded)
@@ -214,8 +214,8 @@ def _expected(tree: DraftTree, counts: Matrix, probe: DraftTree) -> Matrix:
 
 
 def _tokens(models: Models, messages: Sequence[Message]) -> list[int]:
-    text = models.vocabulary.chat([{"role": message.role, "content": message.content} for message in messages])
-    tokens, begin = models.vocabulary.encode(text), models.target.config.bos_token_id
+    text = models.tokenizer.chat([{"role": message.role, "content": message.content} for message in messages])
+    tokens, begin = models.tokenizer.encode(text), models.target.config.bos_token_id
     return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
 
 

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from nemo_skills_specdec.embedded.engine import Engine, Models
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.embedded.sampling import Shape
-from nemo_skills_specdec.embedded.sequence import Ending, Sequence
+from nemo_skills_specdec.embedded.sampling import SamplingParams
+from nemo_skills_specdec.embedded.sequence import Sequence, StopCriteria
 
 CONFIG = {
     "model_type": "llama",
@@ -29,7 +29,7 @@ CONFIG = {
     "eos_token_id": 1,
 }
 BOS, EOS = 0, 1
-GREEDY = Shape(temperature=0.0)
+GREEDY = SamplingParams(temperature=0.0)
 
 
 def random_weights(config: dict, seed: int = 0) -> dict[str, np.ndarray]:
@@ -112,11 +112,11 @@ def run(engine: Engine) -> None:
 
 
 def generate(
-    engine: Engine, prompts: list[list[int]], max_tokens: int, shape: Shape = GREEDY, **ending: object
+    engine: Engine, prompts: list[list[int]], max_tokens: int, shape: SamplingParams = GREEDY, **ending: object
 ) -> list[Sequence]:
     """Runs all prompts together; sample i has seed i."""
     sequences = [
-        engine.submit(f"request-{i}", prompt, shape, Ending(max_tokens, **ending), seed=i)
+        engine.submit(f"request-{i}", prompt, shape, StopCriteria(max_tokens, **ending), seed=i)
         for i, prompt in enumerate(prompts)
     ]
     run(engine)

@@ -7,12 +7,12 @@ from embedded_helpers import BOS, GREEDY, engine, generate
 
 from nemo_skills_specdec.embedded.drafters import DraftModel, PromptLookup
 from nemo_skills_specdec.embedded.llama import KeyValueCache
-from nemo_skills_specdec.embedded.sampling import Shape
-from nemo_skills_specdec.embedded.sequence import Ending
+from nemo_skills_specdec.embedded.sampling import SamplingParams
+from nemo_skills_specdec.embedded.sequence import StopCriteria
 
 
 def proposals(tokens, *, shortest, longest, draft_length, models):
-    sequence = engine(models).submit("r", [BOS], GREEDY, Ending(50))
+    sequence = engine(models).submit("r", [BOS], GREEDY, StopCriteria(50))
     sequence.tokens = tokens
     lookup = PromptLookup(shortest=shortest, longest=longest, draft_length=draft_length)
     return lookup.propose([sequence])[0]
@@ -42,7 +42,7 @@ def test_lookup_ignores_matches_shorter_than_allowed(models):
 
 def test_lookup_of_a_growing_text_equals_lookup_from_scratch(models):
     rng = np.random.default_rng(3)
-    sequence = engine(models).submit("r", [BOS], GREEDY, Ending(50))
+    sequence = engine(models).submit("r", [BOS], GREEDY, StopCriteria(50))
     lookup = PromptLookup(shortest=2, longest=4, draft_length=5)
     tokens = rng.integers(0, 3, 6).tolist()
     for _ in range(60):
@@ -85,8 +85,8 @@ def test_the_draft_model_proposes_its_own_greedy_continuation_whatever_was_accep
 
 def test_sampled_drafts_come_with_the_distribution_they_were_drawn_from(models):
     drafting = engine(models, method="draft_model", draft_length=3)
-    drafting.submit("greedy", [BOS, 4, 5], GREEDY, Ending(9), seed=0)
-    drafting.submit("sampled", [BOS, 4, 5], Shape(top_k=3), Ending(9), seed=1)
+    drafting.submit("greedy", [BOS, 4, 5], GREEDY, StopCriteria(9), seed=0)
+    drafting.submit("sampled", [BOS, 4, 5], SamplingParams(top_k=3), StopCriteria(9), seed=1)
     drafting.step()
     greedy, sampled = drafting._drafter.propose(drafting._running)
     assert greedy.distributions == [None] * 3
@@ -101,7 +101,7 @@ RECORDED = json.loads((Path(__file__).parents[1] / "data/embedded/vllm_ngram_ste
 @pytest.mark.parametrize("recorded", RECORDED, ids=range(len(RECORDED)))
 def test_lookup_drafts_what_a_real_vllm_drafted_step_by_step(recorded, models):
     """Replays a text that vLLM generated: after each of its steps our lookup must draft as many tokens as its own."""
-    sequence = engine(models).submit("r", [BOS], GREEDY, Ending(50))
+    sequence = engine(models).submit("r", [BOS], GREEDY, StopCriteria(50))
     lookup = PromptLookup(shortest=2, longest=4, draft_length=4)
     whole = recorded["prompt"] + recorded["generated"]
     done = len(recorded["prompt"]) + 1

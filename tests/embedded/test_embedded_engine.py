@@ -7,8 +7,8 @@ from embedded_helpers import BOS, EOS, GREEDY, engine, generate, run, texts
 import nemo_skills_specdec.embedded.engine as engine_module
 from nemo_skills_specdec.acceptance import counts_from_histogram, total
 from nemo_skills_specdec.embedded.llama import KeyValueCache
-from nemo_skills_specdec.embedded.sampling import Shape, probabilities
-from nemo_skills_specdec.embedded.sequence import Ending
+from nemo_skills_specdec.embedded.sampling import SamplingParams, probabilities
+from nemo_skills_specdec.embedded.sequence import StopCriteria
 from nemo_skills_specdec.errors import UsageError
 
 PROMPTS = [[BOS, *((7 * i + j * j) % 300 + 3 for j in range(3 + i % 9))] for i in range(24)]
@@ -16,8 +16,8 @@ CODE = "def get(self, key):\n    return self.data.get(key)\n\ndef set(self, key,
 PROSE = "It was a truth that every body in the village knew, and that nobody in the village would own, that"
 
 
-def forever(max_tokens: int) -> Ending:
-    return Ending(max_tokens, ignore_eos=True)
+def forever(max_tokens: int) -> StopCriteria:
+    return StopCriteria(max_tokens, ignore_eos=True)
 
 
 @pytest.mark.parametrize("method", ["draft_model", "ngram"])
@@ -30,19 +30,19 @@ def test_greedy_text_is_the_same_with_and_without_speculation(models, method):
 
 @pytest.mark.parametrize("method", ["draft_model", "ngram"])
 def test_greedy_text_of_the_shipped_pair_is_the_same_with_and_without_speculation(shipped, method):
-    prompts = [[BOS, *shipped.vocabulary.encode(text)] for text in (CODE, PROSE)]
+    prompts = [[BOS, *shipped.tokenizer.encode(text)] for text in (CODE, PROSE)]
     plain = texts(generate(engine(shipped, method="none"), prompts, 60, ignore_eos=True))
     assert texts(generate(engine(shipped, method=method), prompts, 60, ignore_eos=True)) == plain
 
 
 @pytest.mark.parametrize("method", ["draft_model", "ngram", "none"])
-@pytest.mark.parametrize("shape", [GREEDY, Shape(temperature=0.8, top_p=0.9)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("shape", [GREEDY, SamplingParams(temperature=0.8, top_p=0.9)], ids=["greedy", "sampled"])
 def test_a_request_gives_the_same_text_alone_and_in_a_batch(models, method, shape):
     together = texts(generate(engine(models, method=method), PROMPTS, 20, shape))
     alone = []
     for i, prompt in enumerate(PROMPTS[:6]):
         single = engine(models, method=method)
-        sequence = single.submit("r", prompt, shape, Ending(20), seed=i)
+        sequence = single.submit("r", prompt, shape, StopCriteria(20), seed=i)
         run(single)
         alone.append(sequence.tokens[len(prompt) :])
     assert alone == together[:6]
@@ -51,7 +51,7 @@ def test_a_request_gives_the_same_text_alone_and_in_a_batch(models, method, shap
 def test_a_seed_repeats_a_text_and_another_seed_changes_it(models):
     def sample(seed):
         sampling = engine(models)
-        sequence = sampling.submit("r", PROMPTS[0], Shape(), forever(20), seed=seed)
+        sequence = sampling.submit("r", PROMPTS[0], SamplingParams(), forever(20), seed=seed)
         run(sampling)
         return sequence.tokens
 
@@ -100,8 +100,8 @@ def chi_square(observed: dict, expected: dict, runs: int) -> tuple[float, int]:
 
 
 SHAPES = {
-    "top_k": Shape(top_k=2),
-    "top_p and temperature": Shape(temperature=0.6, top_p=0.8, top_k=3),
+    "top_k": SamplingParams(top_k=2),
+    "top_p and temperature": SamplingParams(temperature=0.6, top_p=0.8, top_k=3),
 }
 
 
@@ -154,14 +154,16 @@ def test_the_distribution_test_notices_a_rule_that_forgets_the_residual(models, 
 
 def test_text_ends_at_the_end_token_and_counts_it(models):
     sampling = engine(models, method="none")
-    sequences = generate(sampling, [PROMPTS[3]] * 200, 60, Shape(temperature=1.5))
+    sequences = generate(sampling, [PROMPTS[3]] * 200, 60, SamplingParams(temperature=1.5))
     ended = [sequence for sequence in sequences if sequence.finish_reason == "stop"]
     assert ended, "the case must end some texts early"
     for sequence in ended:
         text = sequence.tokens[sequence.prompt_length :]
         assert text.index(EOS) == len(text) - 1
         assert sequence.matched == EOS
-    others = generate(engine(models, method="none"), [PROMPTS[3]] * 200, 60, Shape(temperature=1.5), ignore_eos=True)
+    others = generate(
+        engine(models, method="none"), [PROMPTS[3]] * 200, 60, SamplingParams(temperature=1.5), ignore_eos=True
+    )
     assert {sequence.finish_reason for sequence in others} == {"length"}
 
 
@@ -174,11 +176,11 @@ def test_a_stop_token_ends_the_text(models):
 
 @pytest.mark.parametrize("method", ["draft_model", "none"])
 def test_a_stop_string_ends_the_text_within_a_step(shipped, method):
-    prompt = [BOS, *shipped.vocabulary.encode(CODE)]
+    prompt = [BOS, *shipped.tokenizer.encode(CODE)]
 
     def text(stop):
         running = engine(shipped, method=method)
-        running.submit("r", prompt, GREEDY, Ending(60, stop=stop, ignore_eos=True))
+        running.submit("r", prompt, GREEDY, StopCriteria(60, stop=stop, ignore_eos=True))
         pieces, sequence = [], None
         while running.busy:
             for output in running.step().outputs:
@@ -191,9 +193,9 @@ def test_a_stop_string_ends_the_text_within_a_step(shipped, method):
     cut, sequence = text((stop,))
     assert cut == whole[: whole.index(stop)]
     assert (sequence.finish_reason, sequence.matched) == ("stop", stop)
-    decoded = shipped.vocabulary.decode(sequence.tokens[sequence.prompt_length :])
+    decoded = shipped.tokenizer.decode(sequence.tokens[sequence.prompt_length :])
     assert stop in decoded
-    assert stop not in shipped.vocabulary.decode(sequence.tokens[sequence.prompt_length : -1])
+    assert stop not in shipped.tokenizer.decode(sequence.tokens[sequence.prompt_length : -1])
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 7])
@@ -268,13 +270,13 @@ def test_texts_do_not_depend_on_how_many_slots_there_are(models):
 
 
 def test_a_long_prompt_is_read_in_pieces_while_others_go_on(models, monkeypatch):
-    monkeypatch.setattr(engine_module, "PREFILL_BUDGET", 16)
+    monkeypatch.setattr(engine_module, "MAX_NUM_BATCHED_TOKENS", 16)
     long_prompt = [BOS, *(i % 290 + 5 for i in range(70))]
     expected = texts(generate(engine(models, method="none"), [long_prompt], 8))[0]
     running = engine(models)
     first = running.submit("short", PROMPTS[0], GREEDY, forever(40))
     running.step()
-    second = running.submit("long", long_prompt, GREEDY, Ending(8))
+    second = running.submit("long", long_prompt, GREEDY, StopCriteria(8))
     progress = []
     while second.first_token is None:
         before = first.generated
@@ -300,14 +302,14 @@ def test_a_prompt_that_leaves_no_room_is_cut_on_the_left_and_counted(models):
     assert sequence.tokens[: sequence.prompt_length] == [BOS, *prompt[-(models.context - 17) :]]
     assert sequence.truncated == len(prompt) - (models.context - 16)
     assert running.truncated_prompts == 1
-    plain = running.submit("p", prompt[1:], GREEDY, Ending(5))
+    plain = running.submit("p", prompt[1:], GREEDY, StopCriteria(5))
     assert plain.tokens == prompt[-(models.context - 16) :]
 
 
 @pytest.mark.parametrize("prompt", [[], [5, 320], [-1]])
 def test_an_impossible_prompt_is_refused(models, prompt):
     with pytest.raises(UsageError, match="prompt"):
-        engine(models).submit("r", prompt, GREEDY, Ending(5))
+        engine(models).submit("r", prompt, GREEDY, StopCriteria(5))
 
 
 @pytest.mark.parametrize("when", [0, 1, 3])
@@ -329,9 +331,9 @@ def test_an_aborted_request_frees_its_place_and_leaves_others_alone(models, when
 
 
 def test_aborting_while_a_prompt_is_read_in_pieces_keeps_the_engine_going(models, monkeypatch):
-    monkeypatch.setattr(engine_module, "PREFILL_BUDGET", 16)
+    monkeypatch.setattr(engine_module, "MAX_NUM_BATCHED_TOKENS", 16)
     running = engine(models)
-    long_one = running.submit("long", [BOS] * 60, GREEDY, Ending(8))
+    long_one = running.submit("long", [BOS] * 60, GREEDY, StopCriteria(8))
     running.step()
     other = running.submit("other", PROMPTS[2], GREEDY, forever(8))
     assert running.abort(long_one)
@@ -350,7 +352,7 @@ def test_the_ledger_forgets_the_oldest_steps_but_never_the_totals(models):
 
 def test_two_requests_may_carry_the_same_name(models):
     running = engine(models, method="ngram")
-    twins = [running.submit("same", prompt, GREEDY, Ending(6)) for prompt in PROMPTS[:2]]
+    twins = [running.submit("same", prompt, GREEDY, StopCriteria(6)) for prompt in PROMPTS[:2]]
     run(running)
     assert texts(twins) == texts(generate(engine(models, method="none"), PROMPTS[:2], 6))
     assert [record.request_id for record in running.ledger.requests()] == ["same", "same"]

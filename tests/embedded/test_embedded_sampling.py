@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemo_skills_specdec.embedded.sampling import (
-    Shape,
+    SamplingParams,
     acceptance_probability,
-    draw,
     probabilities,
     residual,
+    sample,
     verify,
     verify_greedy,
 )
@@ -110,27 +110,27 @@ def test_greedy_verification_accepts_while_the_draft_is_the_first_choice():
 
 def test_draw_returns_the_quantile_and_never_a_token_without_mass():
     p = np.array([0.0, 0.25, 0.0, 0.75, 0.0], np.float32)
-    assert [draw(p, u) for u in (0.0, 0.2499, 0.25, 0.9999999)] == [1, 1, 3, 3]
+    assert [sample(p, u) for u in (0.0, 0.2499, 0.25, 0.9999999)] == [1, 1, 3, 3]
 
 
 def test_temperature_sharpens_and_flattens_as_a_power_of_the_distribution():
     logits = np.log(np.array([[0.1, 0.2, 0.7]], np.float32))
     p = np.array([0.1, 0.2, 0.7])
-    np.testing.assert_allclose(probabilities(logits, [Shape(1.0)])[0], p, rtol=1e-5)
-    np.testing.assert_allclose(probabilities(logits, [Shape(0.5)])[0], p**2 / (p**2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(probabilities(logits, [SamplingParams(1.0)])[0], p, rtol=1e-5)
+    np.testing.assert_allclose(probabilities(logits, [SamplingParams(0.5)])[0], p**2 / (p**2).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("weights", "shape", "kept"),
     [
-        ([0.1, 0.3, 0.5, 0.1], Shape(top_p=0.5), [2]),
-        ([0.1, 0.3, 0.5, 0.1], Shape(top_p=0.6), [1, 2]),
-        ([0.11, 0.3, 0.5, 0.09], Shape(top_p=0.9), [0, 1, 2]),
-        ([0.1, 0.3, 0.5, 0.1], Shape(top_k=2), [1, 2]),
-        ([0.1, 0.3, 0.5, 0.1], Shape(top_k=1), [2]),
-        ([0.15, 0.3, 0.5, 0.05], Shape(min_p=0.25), [0, 1, 2]),
-        ([0.1, 0.3, 0.5, 0.1], Shape(top_k=3, top_p=0.6), [1, 2]),
-        ([0.1, 0.3, 0.5, 0.1], Shape(top_k=9, top_p=1.0), [0, 1, 2, 3]),
+        ([0.1, 0.3, 0.5, 0.1], SamplingParams(top_p=0.5), [2]),
+        ([0.1, 0.3, 0.5, 0.1], SamplingParams(top_p=0.6), [1, 2]),
+        ([0.11, 0.3, 0.5, 0.09], SamplingParams(top_p=0.9), [0, 1, 2]),
+        ([0.1, 0.3, 0.5, 0.1], SamplingParams(top_k=2), [1, 2]),
+        ([0.1, 0.3, 0.5, 0.1], SamplingParams(top_k=1), [2]),
+        ([0.15, 0.3, 0.5, 0.05], SamplingParams(min_p=0.25), [0, 1, 2]),
+        ([0.1, 0.3, 0.5, 0.1], SamplingParams(top_k=3, top_p=0.6), [1, 2]),
+        ([0.1, 0.3, 0.5, 0.1], SamplingParams(top_k=9, top_p=1.0), [0, 1, 2, 3]),
     ],
 )
 def test_filters_keep_the_most_likely_tokens_and_renormalise(weights, shape, kept):
@@ -141,5 +141,5 @@ def test_filters_keep_the_most_likely_tokens_and_renormalise(weights, shape, kep
 
 def test_rows_of_one_batch_are_shaped_each_by_its_own_settings():
     logits = np.log(np.array([[0.1, 0.2, 0.7]] * 2, np.float32))
-    result = probabilities(logits, [Shape(top_k=1), Shape()])
+    result = probabilities(logits, [SamplingParams(top_k=1), SamplingParams()])
     np.testing.assert_allclose(result, [[0, 0, 1], [0.1, 0.2, 0.7]], rtol=1e-5)

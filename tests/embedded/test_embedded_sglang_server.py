@@ -1,5 +1,4 @@
 import asyncio
-import itertools
 import json
 import re
 import time
@@ -124,60 +123,6 @@ def test_meta_info_is_refused_while_streaming_and_rid_names_the_request():
     on_server(check)
 
 
-def test_the_native_route_takes_text_token_ids_and_batches():
-    async def check(client: Client):
-        sampling = {"temperature": 0, "max_new_tokens": 12, "ignore_eos": True}
-        _, one = await client.post("/generate", {"text": "def get", "sampling_params": sampling})
-        assert one["meta_info"]["finish_reason"] == {"type": "length", "length": 12}
-        assert len(one["output_ids"]) == 12
-        consistent(one["meta_info"], 12)
-        vocabulary = client.service.models.vocabulary
-        assert one["text"] == vocabulary.decode(one["output_ids"])
-        ids = [0, *vocabulary.encode("def get")]
-        _, same = await client.post("/generate", {"input_ids": ids, "sampling_params": sampling})
-        assert same["output_ids"] == one["output_ids"]
-        _, batch = await client.post("/generate", {"text": ["def get", "class A"], "sampling_params": sampling})
-        assert batch[0]["output_ids"] == one["output_ids"]
-        assert len(batch) == 2
-        _, pair = await client.post("/generate", {"text": "a", "sampling_params": {**sampling, "n": 2}})
-        assert len(pair) == 2
-
-    on_server(check)
-
-
-def test_a_native_stream_repeats_the_text_so_far_and_ends_with_statistics():
-    async def check(client: Client):
-        sampling = {"temperature": 0, "max_new_tokens": 12, "ignore_eos": True}
-        chunks = await client.stream("/generate", {"text": "def get", "sampling_params": sampling})
-        for earlier, later in itertools.pairwise(chunks):
-            assert later["text"].startswith(earlier["text"])
-        assert "spec_verify_ct" not in chunks[0]["meta_info"]
-        consistent(chunks[-1]["meta_info"], 12)
-
-    on_server(check)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"text": "a", "input_ids": [1]},
-        {"text": []},
-        {"text": ["a", "b"], "stream": True},
-        {"text": "a", "return_logprob": True},
-        {"text": "a", "sampling_params": {"max_new_tokens": 0}},
-        {"input_ids": [1, [2]]},
-    ],
-)
-def test_a_bad_native_request_is_refused(body):
-    async def check(client: Client):
-        status, answer = await client.post("/generate", body)
-        assert status == 400, answer
-        assert client.service.engines[0].ledger.totals.requests == 0
-
-    on_server(check)
-
-
 def test_the_server_says_what_it_is_as_sglang_does():
     async def check(client: Client):
         assert await client.get("/version") == (404, {"detail": "Not Found"})
@@ -222,7 +167,6 @@ def test_the_api_key_guards_everything_but_health_and_metrics_and_is_never_shown
             assert "s3cret" not in json.dumps(body)
         assert (await client.get("/server_info", **right))[1]["api_key"] == "<redacted>"
         assert (await client.get("/health"))[0] == (await client.get("/metrics"))[0] == 200
-        assert (await client.post("/generate", {"text": "a"}))[0] == 401
 
     on_server(check, api_key="s3cret")
 

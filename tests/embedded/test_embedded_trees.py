@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree, chain, format_tree, parse_tree, tree_of_paths
 from nemo_skills_specdec.embedded.engine import load_models
-from nemo_skills_specdec.embedded.llama import Branches, KeyValueCache
+from nemo_skills_specdec.embedded.llama import KeyValueCache, TreeAttention
 from nemo_skills_specdec.embedded.options import EmbeddedOptions, check, from_arguments, to_arguments
 from nemo_skills_specdec.embedded.sampling import (
-    Shape,
+    SamplingParams,
     acceptance_probability,
-    draws_without_replacement,
     residual,
+    sample_without_replacement,
     verify_tree,
     verify_tree_greedy,
 )
-from nemo_skills_specdec.embedded.sequence import Ending
+from nemo_skills_specdec.embedded.sequence import StopCriteria
 from nemo_skills_specdec.embedded.tree_drafter import DraftTreeModel
 from nemo_skills_specdec.errors import UsageError
 
@@ -120,9 +120,9 @@ def test_one_pass_over_a_tree_equals_reading_every_branch_by_itself(tree_models,
         model.forward(memory, np.array([prefix[:-1]]), np.array([0]), first_slot=slot)
     drafted = rng.integers(2, 320, (batch, tree.size))
     tokens = np.column_stack([[prefix[-1] for prefix in prefixes], drafted])
-    branches = Branches(offset=0, depths=np.array(tree.depths), visible=tree.ancestry())
+    tree_attention = TreeAttention(offset=0, depths=np.array(tree.depths), visible=tree.ancestry())
     starts = np.array([len(prefix) - 1 for prefix in prefixes])
-    together = model.forward(memory, tokens, starts, branches=branches).reshape(batch, tree.size + 1, -1)
+    together = model.forward(memory, tokens, starts, tree_attention=tree_attention).reshape(batch, tree.size + 1, -1)
     ancestry = tree.ancestry()
     for slot, prefix in enumerate(prefixes):
         for node in range(tree.size + 1):
@@ -142,7 +142,7 @@ def test_greedy_text_is_the_same_with_a_tree_and_without_speculation(tree_models
     assert sum(rates[1] for rates in totals.accepted_by_rank) > 20, "and second choices too"
 
 
-@pytest.mark.parametrize("shape", [GREEDY, Shape(temperature=0.8, top_p=0.9)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("shape", [GREEDY, SamplingParams(temperature=0.8, top_p=0.9)], ids=["greedy", "sampled"])
 def test_a_tree_without_branches_is_the_chain_it_looks_like(tree_models, shape):
     tree, plain = engine(tree_models, draft_tree="1x1x1"), engine(tree_models, draft_length=3)
     if shape.greedy:
@@ -156,12 +156,12 @@ def test_a_tree_without_branches_is_the_chain_it_looks_like(tree_models, shape):
         assert lengths[0] == pytest.approx(lengths[1], abs=0.2)
 
 
-@pytest.mark.parametrize("shape", [GREEDY, Shape(temperature=0.8, top_p=0.9)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("shape", [GREEDY, SamplingParams(temperature=0.8, top_p=0.9)], ids=["greedy", "sampled"])
 def test_a_request_gives_the_same_text_alone_and_in_a_batch_with_trees(tree_models, shape):
     together = texts(generate(engine(tree_models, draft_tree=TREES["ragged"]), PROMPTS, 20, shape))
     for i, prompt in enumerate(PROMPTS[:6]):
         single = engine(tree_models, draft_tree=TREES["ragged"])
-        sequence = single.submit("r", prompt, shape, Ending(20), seed=i)
+        sequence = single.submit("r", prompt, shape, StopCriteria(20), seed=i)
         while single.busy:
             single.step()
         assert sequence.tokens[len(prompt) :] == together[i]
@@ -224,7 +224,7 @@ def draws(q: np.ndarray, count: int):
             left[token] = 0
         script = iter(numbers)
         if len(numbers) == count or (numbers and not left.any()):
-            tokens, distributions = draws_without_replacement(q, ranking, count, script.__next__)
+            tokens, distributions = sample_without_replacement(q, ranking, count, script.__next__)
             if tokens == list(order):
                 yield tokens, distributions, chance
 
@@ -311,7 +311,7 @@ def test_greedy_verification_follows_the_first_choices_through_the_tree():
 
 def test_a_distribution_with_too_few_tokens_is_filled_up_with_tokens_proposed_for_certain():
     q = np.array([0.0, 0.75, 0.25, 0.0], np.float32)
-    tokens, distributions = draws_without_replacement(q, [1, 3, 0, 2], 4, Numbers([0.1, 0.5]))
+    tokens, distributions = sample_without_replacement(q, [1, 3, 0, 2], 4, Numbers([0.1, 0.5]))
     assert tokens == [1, 2, 3, 0]
     np.testing.assert_allclose(distributions[0], q)
     np.testing.assert_allclose(distributions[1], [0, 0, 1, 0])
@@ -326,7 +326,7 @@ def sampled(models, prompt, shape, runs, length):
     observed = {}
     for start in range(0, runs, 64):
         sequences = [
-            sampling.submit(str(seed), prompt, shape, Ending(length, ignore_eos=True), seed=seed)
+            sampling.submit(str(seed), prompt, shape, StopCriteria(length, ignore_eos=True), seed=seed)
             for seed in range(start, min(start + 64, runs))
         ]
         while sampling.busy:
@@ -357,7 +357,9 @@ def too_unlikely(observed, expected, runs):
     return statistic > freedom + 4.5 * (2 * freedom) ** 0.5
 
 
-@pytest.mark.parametrize("shape", [Shape(top_k=4), Shape(temperature=0.8, top_p=0.9, top_k=5)], ids=["top_k", "top_p"])
+@pytest.mark.parametrize(
+    "shape", [SamplingParams(top_k=4), SamplingParams(temperature=0.8, top_p=0.9, top_k=5)], ids=["top_k", "top_p"]
+)
 def test_sampled_texts_of_a_tree_follow_the_exact_distribution_of_the_target(tree_models, shape):
     observed, expected, totals = sampled(tree_models, PROMPTS[2], shape, runs=1200, length=3)
     assert set(observed) <= set(expected)
@@ -368,7 +370,7 @@ def test_sampled_texts_of_a_tree_follow_the_exact_distribution_of_the_target(tre
 
 def test_the_distribution_test_notices_a_rule_that_forgets_what_siblings_left(tree_models, monkeypatch):
     monkeypatch.setattr("nemo_skills_specdec.embedded.sampling.residual", lambda p, q, token: p)
-    observed, expected, _ = sampled(tree_models, PROMPTS[2], Shape(top_k=4), runs=1200, length=3)
+    observed, expected, _ = sampled(tree_models, PROMPTS[2], SamplingParams(top_k=4), runs=1200, length=3)
     assert too_unlikely(observed, expected, 1200)
 
 

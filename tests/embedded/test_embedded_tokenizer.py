@@ -5,22 +5,22 @@ from embedded_helpers import write_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemo_skills_specdec.embedded.text import GrowingText, Vocabulary
+from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer, Tokenizer
 from nemo_skills_specdec.errors import DataError, UsageError
 
 BYTES = [bytes([number]) for number in range(256)]
 
 
 @pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory):
+def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder)
-    return Vocabulary(folder, size=320)
+    return Tokenizer(folder, size=320)
 
 
 def pushed(text: str | bytes, stop: list[str]) -> tuple[list[str], str | None]:
     """Pushes byte by byte; returns what came out and what stopped it."""
-    growing = GrowingText(BYTES, stop)
+    growing = IncrementalDetokenizer(BYTES, stop)
     pieces = []
     for byte in text.encode() if isinstance(text, str) else text:
         pieces.append(growing.push([byte]))
@@ -31,18 +31,18 @@ def pushed(text: str | bytes, stop: list[str]) -> tuple[list[str], str | None]:
 
 
 @given(st.text())
-def test_encoding_and_decoding_returns_the_text(vocabulary, text):
-    assert vocabulary.decode(vocabulary.encode(text)) == text
+def test_encoding_and_decoding_returns_the_text(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_special_tokens_are_read_in_prompts_and_are_no_text_in_answers(vocabulary):
-    assert vocabulary.encode("<|bos|>x")[0] == 0
-    assert vocabulary.decode([0, *vocabulary.encode("x"), 1]) == "x"
+def test_special_tokens_are_read_in_prompts_and_are_no_text_in_answers(tokenizer):
+    assert tokenizer.encode("<|bos|>x")[0] == 0
+    assert tokenizer.decode([0, *tokenizer.encode("x"), 1]) == "x"
 
 
 @given(st.text(), st.integers(1, 5))
 def test_pieces_join_to_the_text_however_bytes_are_cut(text, size):
-    growing = GrowingText(BYTES, [])
+    growing = IncrementalDetokenizer(BYTES, [])
     data = text.encode()
     pieces = [growing.push(list(data[i : i + size])) for i in range(0, len(data), size)]
     assert "".join([*pieces, growing.finish()]) == text
@@ -87,8 +87,8 @@ def test_streamed_text_never_contains_a_stop_string(text, stop):
     assert (stopped is None) == (not any(item in text for item in stop))
 
 
-def test_without_a_template_contents_stand_on_lines_of_their_own(vocabulary):
-    assert vocabulary.chat([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]) == "a\nb\n"
+def test_without_a_template_contents_stand_on_lines_of_their_own(tokenizer):
+    assert tokenizer.chat([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]) == "a\nb\n"
 
 
 def test_the_chat_template_is_rendered_with_roles_and_the_generation_prompt(tmp_path):
@@ -97,21 +97,21 @@ def test_the_chat_template_is_rendered_with_roles_and_the_generation_prompt(tmp_
         "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}{% if shout is defined %}{{ shout }}{% endif %}",
     )
-    vocabulary = Vocabulary(tmp_path, size=320)
+    tokenizer = Tokenizer(tmp_path, size=320)
     messages = [{"role": "user", "content": "hi"}]
-    assert vocabulary.chat(messages) == "<|bos|><user>hi<assistant>"
-    assert vocabulary.chat(messages, shout="!") == "<|bos|><user>hi<assistant>!"
+    assert tokenizer.chat(messages) == "<|bos|><user>hi<assistant>"
+    assert tokenizer.chat(messages, shout="!") == "<|bos|><user>hi<assistant>!"
 
 
 def test_a_template_that_refuses_the_messages_gives_a_usage_error(tmp_path):
     write_tokenizer(tmp_path, "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(UsageError, match="roles must alternate"):
-        Vocabulary(tmp_path, size=320).chat([{"role": "user", "content": "hi"}])
+        Tokenizer(tmp_path, size=320).chat([{"role": "user", "content": "hi"}])
 
 
 def test_a_missing_tokenizer_is_named(tmp_path):
     with pytest.raises(DataError, match=r"tokenizer.json is missing"):
-        Vocabulary(tmp_path, size=320)
+        Tokenizer(tmp_path, size=320)
 
 
 def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
@@ -120,17 +120,17 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
     layout["decoder"] = {"type": "BPEDecoder", "suffix": "</w>"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(layout))
     with pytest.raises(DataError, match="byte-level"):
-        Vocabulary(tmp_path, size=320)
+        Tokenizer(tmp_path, size=320)
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused_and_a_smaller_one_is_padded(tmp_path):
     write_tokenizer(tmp_path)
     with pytest.raises(DataError, match="has 320 tokens, the model knows 300"):
-        Vocabulary(tmp_path, size=300)
-    assert Vocabulary(tmp_path, size=384).decode([*Vocabulary(tmp_path, size=384).encode("ab"), 350]) == "ab"
+        Tokenizer(tmp_path, size=300)
+    assert Tokenizer(tmp_path, size=384).decode([*Tokenizer(tmp_path, size=384).encode("ab"), 350]) == "ab"
 
 
 def test_a_broken_tokenizer_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match="is not a tokenizer"):
-        Vocabulary(tmp_path, size=320)
+        Tokenizer(tmp_path, size=320)

@@ -12,7 +12,7 @@ WRITE_DELAY_SECONDS = 0.02
 """A reader must not expect the line right after the response; SGLang's lag was up to 0.12 s."""
 
 
-class RequestFiles:
+class RequestFileWriter:
     """Writes `sglang-request-metrics-YYYYMMDD_HH.log`, named by the local hour of completion."""
 
     def __init__(self, folder: Path) -> None:

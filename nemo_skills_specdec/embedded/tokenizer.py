@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tokenizers import Tokenizer
+import tokenizers
 
 from nemo_skills_specdec.errors import DataError, UsageError
 
 
-class Vocabulary:
+class Tokenizer:
     """A byte-level BPE tokenizer with its chat template.
 
     Attributes:
@@ -32,7 +32,7 @@ class Vocabulary:
         if not path.is_file():
             raise DataError(f"{path} is missing; give a folder with target/, draft/ and tokenizer.json")
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise DataError(f"{path} is not a tokenizer: {error}") from error
         layout = msgspec.json.decode(path.read_bytes())
@@ -87,7 +87,7 @@ class Vocabulary:
             raise UsageError(f"the model's chat template refuses these messages: {error}") from error
 
 
-class GrowingText:
+class IncrementalDetokenizer:
     """Text of one sequence, handed out as soon as it is certain.
 
     Held back are bytes of an unfinished character, and an end that may become a stop string.
