@@ -1,7 +1,6 @@
 """Run directories that the first release wrote are read, and their numbers computed again are the stored ones."""
 
 import tarfile
-from pathlib import Path
 
 import pytest
 from golden_cases import GOLDEN
