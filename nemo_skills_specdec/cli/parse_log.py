@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nemo_skills_specdec.logs.analysis import Comparison, LogAnalysis
+    from nemo_skills_specdec.logs.analysis import CounterComparison, LogAnalysis
     from nemo_skills_specdec.logs.figures import LogAcceptance
 
 
@@ -19,21 +19,24 @@ def parse_log(
     file: Annotated[Path, typer.Argument(help="Log of one or several vLLM servers.")],
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for acceptance_analysis.txt and acceptance_analysis.json.")
+        Path | None, typer.Option(help="Write acceptance_analysis.txt and acceptance_analysis.json into this folder.")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Leave out earlier lines, e.g. '11-22 19:16:20'.")] = None,
-    until: Annotated[str | None, typer.Option(help="Leave out later lines.")] = None,
+    since: Annotated[str | None, typer.Option(help="Ignore lines before this time, e.g. '11-22 19:16:20'.")] = None,
+    until: Annotated[str | None, typer.Option(help="Ignore lines after this time.")] = None,
     metrics_before: Annotated[
-        Path | None, typer.Option(help="/metrics text at the start, to compare with; left out: counters from 0.")
+        Path | None,
+        typer.Option(help="/metrics text from the start of the window to compare with [default: counters of 0]."),
     ] = None,
-    metrics_after: Annotated[Path | None, typer.Option(help="/metrics text at the end, to compare with.")] = None,
+    metrics_after: Annotated[
+        Path | None, typer.Option(help="/metrics text from the end of the window to compare with.")
+    ] = None,
 ) -> None:
-    """Acceptance from the log of a vLLM server: figures weighted over its intervals, and what rounding leaves open."""
+    """Compute acceptance from a vLLM server log: interval-weighted rates, with rounding bounds."""
     from nemo_skills_specdec.errors import UsageError
     from nemo_skills_specdec.logs.analysis import analyse_log
 
     if metrics_before is not None and metrics_after is None:
-        raise UsageError("--metrics-before needs --metrics-after: the counters at the end of the window")
+        raise UsageError("--metrics-before needs --metrics-after, the counters at the end of the window")
     analysis = analyse_log(file, since=since, until=until, before=metrics_before, after=metrics_after)
     body = _body(analysis)
     if output is not None:
@@ -73,7 +76,7 @@ def _show(analysis: LogAnalysis) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     _table(console, analysis.acceptance)
     for name, acceptance in analysis.servers.items():
-        console.print(f"\n{name or 'a process without a name'}")
+        console.print(f"\n{name or '(no name)'}", markup=False)
         _table(console, acceptance)
     if analysis.comparison is not None:
         _comparison(console, analysis.comparison)
@@ -104,15 +107,15 @@ def _table(console: Console, acceptance: LogAcceptance) -> None:
         "acceptance rate AR": "unknown" if acceptance.acceptance_rate is None else f"{acceptance.acceptance_rate:.4f}",
         "rate per position": vector(acceptance.per_position_acceptance_rates),
         "conditional rate": vector(acceptance.conditional_acceptance_rates),
-        "weighted by drafted": vector(acceptance.drafted_weighted_rates),
-        "conditional of these": vector(acceptance.drafted_weighted_conditional_rates),
+        "T-weighted rate": vector(acceptance.drafted_weighted_rates),
+        "T-weighted conditional": vector(acceptance.drafted_weighted_conditional_rates),
     }
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
 
 
-def _comparison(console: Console, comparison: Comparison) -> None:
+def _comparison(console: Console, comparison: CounterComparison) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

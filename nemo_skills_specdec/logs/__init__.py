@@ -1,1 +1,1 @@
-"""What can be learnt from measurements after they were made: logs, comparisons, advice, draft trees."""
+"""Acceptance from the log of a vLLM server."""

@@ -24,6 +24,9 @@ from nemo_skills_specdec.statistics import Interval
 _EDGE = 1e-9
 """Slack at the edges of rounding, so that no true value is excluded by floating point."""
 
+_MOST_CANDIDATES = 4_000_000
+"""Numbers of steps times positions that are tried one by one; a wider range is bounded by its ends alone."""
+
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of one interval, as far as its line allows.
@@ -95,14 +98,8 @@ def recover(interval: LogInterval) -> Recovered:
     return Recovered(drafts=None, per_position=())
 
 
-def log_acceptance(
-    intervals: Sequence[LogInterval], *, findings: Sequence[Finding] = ()
-) -> tuple[LogAcceptance, list[LogInterval]]:
+def log_acceptance(intervals: Sequence[LogInterval]) -> tuple[LogAcceptance, list[LogInterval]]:
     """Sums intervals; those whose figures agree with no number of steps are left out.
-
-    Args:
-        intervals: of one server, or of several alike.
-        findings: remarks of the reading, put before those made here.
 
     Returns:
         The figures, and the intervals left out: lines that were torn within a number.
@@ -110,7 +107,6 @@ def log_acceptance(
     pairs = [(interval, recover(interval)) for interval in intervals]
     refused = [interval for interval, found in pairs if interval.rates and found.drafts is None]
     pairs = [(interval, found) for interval, found in pairs if not interval.rates or found.drafts is not None]
-    remarks = list(findings)
     drafted = sum(interval.num_draft_tokens for interval, _ in pairs)
     accepted = sum(interval.num_accepted_tokens for interval, _ in pairs)
     complete = bool(pairs) and all(found.drafts is not None for _, found in pairs)
@@ -124,11 +120,25 @@ def log_acceptance(
     )
     if complete:
         result = _with_steps(result, pairs)
+    findings = []
     if any(not found.bonus_included for _, found in pairs):
-        remarks.append(_no_bonus())
+        findings.append(
+            Finding(
+                code="log_length_without_bonus",
+                severity="info",
+                message="This vLLM prints acceptance lengths without the bonus token; those given here include it.",
+            )
+        )
     if pairs and not complete:
-        remarks.append(_no_lengths())
-    return msgspec.structs.replace(result, findings=remarks), refused
+        findings.append(
+            Finding(
+                code="log_without_positions",
+                severity="warning",
+                message="Some lines, printed by vLLM before 0.8.5, have neither lengths nor positions, so only totals "
+                "and the acceptance rate are known; update vLLM, or measure with `ns-specdec eval`.",
+            )
+        )
+    return msgspec.structs.replace(result, findings=findings), refused
 
 
 def _with_steps(result: LogAcceptance, pairs: Sequence[tuple[LogInterval, Recovered]]) -> LogAcceptance:
@@ -175,10 +185,20 @@ def _possible(interval: LogInterval, least: int, most: int) -> Recovered | None:
     import numpy as np
 
     accepted = interval.num_accepted_tokens
-    drafts = np.arange(least, most + 1)
+    if least > most:
+        return None
+    if not accepted:
+        rejected = not any(float(text) for text in interval.rates)
+        return Recovered(drafts=(least, most), per_position=((0, 0),) * len(interval.rates)) if rejected else None
+    too_many = (most - least) * len(interval.rates) > _MOST_CANDIDATES
+    drafts = np.array([least, most]) if too_many else np.arange(least, most + 1)
     rates = np.array([float(text) for text in interval.rates])[:, None]
     low = np.maximum(np.ceil((rates - 0.0005) * drafts - _EDGE), 0).astype(np.int64)
     high = np.minimum(np.floor((rates + 0.0005) * drafts + _EDGE), drafts).astype(np.int64)
+    if too_many:
+        # Both grow with the number of steps.
+        ends = tuple(zip(low[:, 0].tolist(), np.minimum(high[:, 1], accepted).tolist(), strict=True))
+        return Recovered(drafts=(least, most), per_position=ends)
     agrees = (low <= high).all(0) & (low.sum(0) <= accepted) & (accepted <= high.sum(0))
     if not agrees.any():
         return None
@@ -228,20 +248,3 @@ def _from_printed(pairs: Sequence[tuple[LogInterval, Recovered]], accepted: int)
     if min(excess) <= 0:
         return None
     return 1 + accepted / math.fsum(line.num_accepted_tokens / x for (line, _), x in zip(pairs, excess, strict=True))
-
-
-def _no_bonus() -> Finding:
-    return Finding(
-        code="log_length_without_bonus",
-        severity="info",
-        message="this vLLM prints acceptance lengths without the bonus token; those given here include it",
-    )
-
-
-def _no_lengths() -> Finding:
-    return Finding(
-        code="log_without_positions",
-        severity="warning",
-        message="some lines, of vLLM before 0.8.5, have neither lengths nor positions: only totals and the acceptance "
-        "rate are known; update vLLM, or measure with eval",
-    )

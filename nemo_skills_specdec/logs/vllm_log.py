@@ -16,26 +16,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal
 
 import msgspec
 
+from nemo_skills_specdec.logs.absence import Absence, absence
+from nemo_skills_specdec.logs.origin import FILE_HEADING, LEVEL, origin
+
 MARK = "SpecDecoding metrics:"
 _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_HEADER = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b:?(?:\s+(\d\d-\d\d \d\d:\d\d:\d\d)\b|\s)")
-_PROCESS = re.compile(r"\(\w+ pid=\d+\)")
-_CONTAINER = re.compile(r"^\s*([\w.-]+)\s*\|")
 _ENGINE = re.compile(r"\bEngine (\d{3,}):")
-_ACCEPTED = re.compile(r"\bAccepted: (\d+) tokens\b")
-_DRAFTED = re.compile(r"\bDrafted: (\d+) tokens\b")
-_LENGTH = re.compile(r"\bMean acceptance length: (\d+\.\d\d|nan)(?![\d.])")
-_SHARE = re.compile(r"\bDraft acceptance rate: (\d+\.\d|nan)%")
-_POSITIONS = re.compile(r"\bPer-position acceptance rate: (\d\.\d{3}(?:, \d\.\d{3})*)(, Avg Draft\b|(?=\s|$))")
+# No engine drafts 10^15 tokens in an interval: longer numbers are damage, and would not be exact as floats.
+_ACCEPTED = re.compile(r"\bAccepted: (\d{1,15}) tokens\b")
+_DRAFTED = re.compile(r"\bDrafted: (\d{1,15}) tokens\b")
+_LENGTH = re.compile(r"\bMean acceptance length: (\d{1,6}\.\d\d|nan)(?![\d.])")
+_SHARE = re.compile(r"\bDraft acceptance rate: (\d{1,3}\.\d|nan)%")
+_POSITIONS = re.compile(r"\bPer-position acceptance rate: (\d\.\d{3}(?:, \d\.\d{3}){0,999})(, Avg Draft\b|(?=\s|$))")
+_LOST_LINES = re.compile(r"\[repeated (\d{1,9})x across cluster\]|\bSuppressed (\d{1,9}) messages from\b")
+_MODEL = re.compile(r"\bwith config: model='([^']{1,300})'")
 _WRAPPED_LINES = 8
 """Physical lines that one record can be spread over by a terminal or a pager."""
-
-Absence = Literal["api_servers", "log_stats", "no_speculation", "old_engine", "sglang", "unknown"]
-"""Why a log has no intervals, as far as the log itself says."""
 
 
 class LogInterval(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +43,7 @@ class LogInterval(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         line: its number in the file, from 1.
         time: its time, `month-day hour:minute:second` (vLLM writes no year); None where cut off.
-        server: the process that printed it, with its container's name where there is one; empty where nothing is said.
+        server: who printed it (`origin`), with the file's name where `tail` printed one; empty where nothing is said.
         num_draft_tokens: T, exact.
         num_accepted_tokens: A, exact.
         length: the printed mean acceptance length, as text, since its rounding matters; None before 0.8.5.
@@ -66,13 +65,17 @@ class VllmLog(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         intervals: in the file's order.
         torn_lines: numbers of the lines that hold a record which is incomplete or contradicts itself.
+        lost_lines: lines that Ray or journald left out, as far as they say so: any lines, not only those of interest.
         engines: data-parallel engines that the throughput lines name.
+        models: models that engines were started with.
         absence: why there may be no intervals.
     """
 
     intervals: list[LogInterval]
     torn_lines: list[int]
+    lost_lines: int
     engines: int
+    models: list[str]
     absence: Absence
 
 
@@ -81,42 +84,53 @@ def read_vllm_log(text: str) -> VllmLog:
     lines = [_COLOUR.sub("", line).rstrip("\r") for line in text.split("\n")]
     intervals: list[LogInterval] = []
     torn: list[int] = []
-    for number, line in enumerate(lines):
-        after = number + 1
-        if MARK not in line:
-            # A terminal may have wrapped the mark itself.
-            if MARK in "".join(lines[after : after + 1]) or MARK not in line + "".join(lines[after : after + 1]):
-                continue
-            line, after = line + lines[after], after + 1
-        # Two processes that write at once can put two records on one line.
-        head, *records = line.split(MARK)
-        for index, record in enumerate(records):
-            followers = lines[after : after + _WRAPPED_LINES] if index == len(records) - 1 else []
-            found = next((f for f in map(_fields, _readings(record, followers)) if f is not None), None)
+    engines: set[str] = set()
+    models: dict[str, None] = {}
+    lost, file = 0, ""
+    for index, line in enumerate(lines):
+        engines.update(match[1] for match in _ENGINE.finditer(line))
+        models.update((match[1], None) for match in _MODEL.finditer(line))
+        lost += sum(int(match[1]) - 1 if match[1] else int(match[2]) for match in _LOST_LINES.finditer(line))
+        heading = FILE_HEADING.match(line)
+        file = "".join(filter(str.isprintable, heading[1])) if heading else file
+        for found in _intervals(lines, index):
             if found is None:
-                torn.append(number + 1)
+                torn.append(index + 1)
             elif found.num_draft_tokens:
-                where = head if index == 0 else records[index - 1]
-                intervals.append(
-                    LogInterval(
-                        line=number + 1,
-                        time=_time(where),
-                        server=_server(where, line),
-                        num_draft_tokens=found.num_draft_tokens,
-                        num_accepted_tokens=found.num_accepted_tokens,
-                        length=found.length,
-                        rates=found.rates,
-                    )
-                )
-    engines = {match[1] for line in lines for match in _ENGINE.finditer(line)}
-    return VllmLog(intervals=intervals, torn_lines=torn, engines=len(engines), absence=_absence(text))
+                server = f"{file} {found.server}".strip()
+                intervals.append(msgspec.structs.replace(found, server=server) if file else found)
+    return VllmLog(
+        intervals=intervals,
+        torn_lines=torn,
+        lost_lines=lost,
+        engines=len(engines),
+        models=["".join(filter(str.isprintable, model)) for model in models],
+        absence=absence(text),
+    )
 
 
-class _Fields(msgspec.Struct, frozen=True, kw_only=True):
-    num_draft_tokens: int
-    num_accepted_tokens: int
-    length: str | None
-    rates: tuple[str, ...]
+def _intervals(lines: list[str], index: int) -> Iterator[LogInterval | None]:
+    """Every record that begins on a line; None for a torn one."""
+    line, after = lines[index], index + 1
+    if MARK not in line:
+        # A terminal may have wrapped the mark itself.
+        following = "".join(lines[after : after + 1])
+        if MARK in following or MARK not in line[-len(MARK) :] + following[: len(MARK)]:
+            return
+        line, after = line + following, after + 1
+    # Two processes that write at once can put two records on one line.
+    head, *records = line.split(MARK)
+    for number, record in enumerate(records):
+        followers = lines[after : after + _WRAPPED_LINES] if number == len(records) - 1 else []
+        found = next((f for f in map(_fields, _readings(record, followers)) if f is not None), None)
+        if found is None:
+            yield None
+            continue
+        where = head if number == 0 else records[number - 1]
+        times = [match[1] for match in LEVEL.finditer(where) if match[1]]
+        yield msgspec.structs.replace(
+            found, line=index + 1, time=times[-1] if times else None, server=origin(line, where)
+        )
 
 
 def _readings(record: str, followers: list[str]) -> Iterator[str]:
@@ -124,14 +138,14 @@ def _readings(record: str, followers: list[str]) -> Iterator[str]:
     yield record
     tight = spaced = record
     for line in followers:
-        if MARK in line or _HEADER.search(line):
+        if MARK in line or LEVEL.search(line):
             return
         tight, spaced = tight + line, f"{spaced.rstrip()} {line.lstrip()}"
         yield tight
         yield spaced
 
 
-def _fields(record: str) -> _Fields | None:
+def _fields(record: str) -> LogInterval | None:
     """The fields of a record, whatever their order; None unless it is complete and agrees with itself."""
     accepted, drafted, share = _ACCEPTED.search(record), _DRAFTED.search(record), _SHARE.search(record)
     if accepted is None or drafted is None or share is None:
@@ -152,33 +166,12 @@ def _fields(record: str) -> _Fields | None:
         rates = tuple(positions[1].split(", "))
         if any(float(later) > float(earlier) for earlier, later in pairwise(rates)):
             return None
-    return _Fields(
+    return LogInterval(
+        line=0,
+        time=None,
+        server="",
         num_draft_tokens=proposed,
         num_accepted_tokens=tokens,
         length=None if length is None or length[1] == "nan" else length[1],
         rates=rates,
     )
-
-
-def _time(head: str) -> str | None:
-    times = [match[1] for match in _HEADER.finditer(head) if match[1]]
-    return times[-1] if times else None
-
-
-def _server(head: str, line: str) -> str:
-    container, process = _CONTAINER.match(line), _PROCESS.findall(head)
-    return " ".join([*([container[1]] if container else []), *process[-1:]])
-
-
-def _absence(text: str) -> Absence:
-    if "disabling stats logging" in text or re.search(r"Defaulting api_server_count to .*\(([2-9]|\d\d+)\)", text):
-        return "api_servers"
-    if re.search(r"disable_log_stats'?[=:] ?True|--disable-log-stats", text):
-        return "log_stats"
-    if "Speculative metrics: Draft acceptance rate" in text:
-        return "old_engine"
-    if "accept len:" in text or "sglang" in text.lower():
-        return "sglang"
-    if "speculative_config=None" in text:
-        return "no_speculation"
-    return "unknown"

@@ -71,7 +71,7 @@ def test_a_window_shorter_than_the_log_is_named_as_the_difference(recorded: Call
     before, after = (recorded(f"{NGRAM}/T0_c32_metrics_{end}.txt") for end in ("before", "after"))
     result = run(recorded(f"{NGRAM}/server.log"), "--metrics-before", before, "--metrics-after", after)
     assert result.exit_code == 0
-    assert "the log holds 6270 drafted tokens more" in " ".join(result.stdout.split())
+    assert "The log holds 6270 more draft tokens" in " ".join(result.stdout.split())
 
 
 def test_lines_of_a_time_span_alone_are_counted(recorded: Callable[[str], str]) -> None:
