@@ -125,7 +125,7 @@ def test_student_t_quantiles_agree_with_the_tables(degrees, expected):
     assert student_t_quantile(0.975, degrees) == pytest.approx(expected, rel=0.005)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 40), min_size=4, max_size=4), min_size=3, max_size=12))
 def test_an_interval_contains_only_possible_values(table):
     clusters = [request(*row) for row in table]

@@ -67,6 +67,7 @@ def test_nemo_skills_gets_the_lines_it_got(case: str, monkeypatch: pytest.Monkey
 
 
 def test_a_recorded_study_is_taken_up_and_summed_up_as_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="needs the extra [experiments]")
     assert changes("study", "study", observe_study(tmp_path), times=True) == []
 
 
