@@ -35,6 +35,13 @@ def test_user_and_total_speed_are_ratios_of_sums():
     assert found.left_out == 0
 
 
+def test_the_first_token_counts_in_no_user_speed():
+    # Baseline: 1 token in a second and 10 in another, 5.5 a second; with the first tokens it would be 13 in 3.1 s.
+    baseline = [answer("a", 2, seconds=1.0), answer("b", 11, seconds=1.0)]
+    run = [answer("a", 2, seconds=0.1), answer("b", 11, seconds=1.0)]
+    assert speedup(baseline, run, closed_loop=True).user == pytest.approx((11 / 1.1) / (11 / 2))
+
+
 def test_a_prompt_that_one_of_the_two_did_not_answer_counts_in_neither():
     baseline = [answer("a", 11), answer("b", 11, seconds=100.0), answer("only here", 11)]
     run = [answer("a", 11, seconds=0.5), answer("b", 11, error="timed out")]

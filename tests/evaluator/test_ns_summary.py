@@ -84,6 +84,19 @@ def test_seeds_are_added_and_their_spread_stands_beside_the_figure():
     assert as_figure("spec_acceptance_length", found["spec_acceptance_length"], found) == "1.60 ± 1.89"
 
 
+def test_the_spread_is_the_sample_standard_deviation_over_seeds_and_within_prompts():
+    # AL of the seeds 1.15, 1.30, 1.75; of prompt a 1.1, 1.4, 1.7, of prompt b 1.2, 1.2, 1.8. Divided by n - 1.
+    seeds = [
+        [record("a", counts(10, a), start=number), record("b", counts(10, b), start=number)]
+        for number, (a, b) in enumerate([(1, 2), (4, 2), (7, 8)])
+    ]
+    spread = line(seeds)["spec_acceptance_length_statistics"]
+    assert spread["avg"] == pytest.approx(1.4)
+    assert spread["std_dev_across_runs"] == pytest.approx((0.195 / 2) ** 0.5)
+    assert spread["std_err_across_runs"] == pytest.approx((0.195 / 2) ** 0.5 / 3**0.5)
+    assert spread["avg_sample_std_dev"] == pytest.approx((0.3 + 0.12**0.5) / 2)
+
+
 def test_the_seeds_of_one_prompt_are_one_prompt_for_the_interval():
     # One prompt, however often it is sampled, says nothing about other prompts.
     assert "spec_al_interval" not in line([[record("a", SHORT)], [record("a", LONG, start=5.0)]])

@@ -121,6 +121,13 @@ def test_system_and_user_speed_are_different_things():
     assert speed.ttft_seconds.p50 == pytest.approx(0.2)
 
 
+def test_percentiles_are_interpolated_between_the_answers_in_order():
+    # 0, 10, ... 100 ms: the percentile p lies at exactly p ms, the mean at 50.
+    records = [record(str(ms), "x", ttft_seconds=ms / 1000) for ms in (70, 0, 100, 30, 10, 90, 50, 20, 80, 40, 60)]
+    ttft = speed_of(records, wall_seconds=1.0).ttft_seconds
+    assert (ttft.mean, ttft.p50, ttft.p90, ttft.p99) == pytest.approx((0.05, 0.05, 0.09, 0.099))
+
+
 def test_without_streaming_a_users_speed_is_tokens_over_the_whole_time():
     assert user_speed(record("a", "x", completion_tokens=100)) == 50.0
     assert user_speed(record("a", "x", completion_tokens=None)) is None

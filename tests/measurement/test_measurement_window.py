@@ -4,6 +4,7 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading, Snapshot, Traffic
 from nemo_skills_specdec.measurement.window import (
     Sent,
+    check_counts,
     check_sources,
     check_traffic,
     describe_steps,
@@ -115,6 +116,21 @@ def test_sources_that_disagree_are_named_with_both_numbers():
     assert finding.code == "sources_disagree"
     assert "num_drafts 700 against 768" in finding.message
     assert finding.numbers == {"responses_num_drafts": 700, "counters_num_drafts": 768}
+
+
+@pytest.mark.parametrize("field", ["num_drafts", "num_draft_tokens", "num_accepted_tokens"])
+def test_each_of_the_three_counts_is_compared_between_sources(field):
+    known = {"num_drafts": 700, "num_draft_tokens": 3000, "num_accepted_tokens": 1500}
+    one, other = AcceptanceCounts(**known), AcceptanceCounts(**{**known, field: known[field] + 1})
+    (finding,) = check_counts("responses", one, "request files", other)
+    assert finding.numbers == {f"responses_{field}": known[field], f"request_files_{field}": known[field] + 1}
+    assert (finding.code, finding.severity) == ("sources_disagree", "warning")
+
+
+def test_a_count_that_one_source_does_not_know_is_no_disagreement():
+    one = AcceptanceCounts(num_drafts=700, num_draft_tokens=None, num_accepted_tokens=1500)
+    other = AcceptanceCounts(num_drafts=None, num_draft_tokens=3000, num_accepted_tokens=1500)
+    assert check_counts("responses", one, "counters", other) == []
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [(3.0, 3.1, []), (3.1, 3.2, ["sources_disagree"])])

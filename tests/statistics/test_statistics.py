@@ -105,9 +105,10 @@ def test_the_interval_of_the_acceptance_length_agrees_with_the_normal_theory():
 
 
 def test_few_prompts_widen_the_interval_beyond_the_plain_percentile():
-    # Four prompts: the t quantile with 3 degrees of freedom is 3.18, so the interval reaches the extremes.
-    result = intervals([request(0, 10), request(10, 0), request(0, 10), request(10, 0)])
-    assert result.acceptance_length == Interval(1.0, 2.0)
+    # Ten prompts, five with AL 1 and five with AL 2: the plain percentile reads the quantiles 0.025 and 0.975 of a
+    # binomial of ten, 0.2 and 0.8. The expanded one reads 0.9 % of it on either side, which lies at 0.1 and 0.9.
+    found = intervals([request(0, 10), request(10, 0)] * 5)
+    assert found.acceptance_length == Interval(1.1, 1.9)
 
 
 def test_the_macro_interval_resamples_within_categories():
