@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,51 +13,56 @@ if TYPE_CHECKING:
 
     from nemo_skills_specdec.records import Message
     from nemo_skills_specdec.trees.comparison import TreeReport
-    from nemo_skills_specdec.trees.measured import TreeRun
-    from nemo_skills_specdec.trees.rank_rates import RankRates
 
 
 def tree(
     rates: Annotated[
         Path | None,
-        typer.Option(help="JSON with acceptance by depth and rank; left out: measured on the embedded engine."),
+        typer.Option(help="JSON file with acceptance by depth and rank [default: measure it on the embedded engine]."),
     ] = None,
-    nodes: Annotated[str, typer.Option(help="Nodes of the trees to build, e.g. 12,63,512.")] = "12",
-    levels: Annotated[int, typer.Option(min=1, help="Most levels of a tree.")] = 24,
-    compare: Annotated[
-        list[Path] | None, typer.Option(help="File with another tree to compare with; may be repeated.")
-    ] = None,
+    nodes: Annotated[str, typer.Option(help="Sizes of the trees to build, in nodes, e.g. 12,63,512.")] = "12",
+    levels: Annotated[int, typer.Option(min=1, help="Maximum depth of a tree.")] = 24,
+    compare: Annotated[list[Path] | None, typer.Option(help="File with a tree to compare with; repeatable.")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Run every tree on the embedded engine: predicted against measured.")
+        bool, typer.Option("--check", help="Run every tree on the embedded engine: predicted against measured AL.")
     ] = False,
     probe: Annotated[
-        str | None, typer.Option(help="Tree to measure rates with, children per level; 4x2x2x1x1x1 if left out.")
+        str | None, typer.Option(help="Tree to measure the rates with, as children per level [default: 4x2x2x1x1x1].")
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts to measure with; left out: mini.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL file of prompts to measure with [default: mini].")] = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens per prompt when measuring.")] = 64,
-    temperature: Annotated[float, typer.Option(min=0.0, help="When measuring; 0 is greedy.")] = 0.0,
-    steps: Annotated[int, typer.Option(min=2, help="Simulated steps of the Monte-Carlo check.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of simulation, sampling and intervals.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Temperature when measuring; 0 is greedy.")] = 0.0,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of the Monte Carlo simulation of each tree.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of simulation, sampling and bootstrap intervals.")] = 0,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for rates.json, trees.json and a picture of every tree.")
+        Path | None, typer.Option(help="Write rates.json, trees.json and a picture of every tree into this folder.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Build the draft tree of N nodes with the largest expected AL from acceptance by depth and rank."""
+    """Build the draft tree of N nodes with the largest expected acceptance length."""
+    from nemo_skills_specdec.embedded.draft_tree import DraftTree, parse_tree
     from nemo_skills_specdec.errors import UsageError
     from nemo_skills_specdec.trees.comparison import compare_trees, named_tree
+    from nemo_skills_specdec.trees.measured import PROBE, TreeRun, run_tree
     from nemo_skills_specdec.trees.rank_rates import read_rank_rates
 
     sizes = _sizes(nodes)
     others = dict(named_tree(path) for path in compare or ())
     if rates is not None and check:
         raise UsageError("--check needs rates of the embedded engine itself; leave --rates out")
-    run, texts = None, []
+    texts = _messages(prompts) if rates is None else []
+
+    def measure(name: str, shape: DraftTree) -> TreeRun:
+        print(f"measuring {name}", file=sys.stderr)
+        return run_tree(shape, texts, max_tokens=max_tokens, temperature=temperature, seed=seed)
+
+    run = None
     if rates is not None:
         known = read_rank_rates(rates)
     else:
-        texts = _messages(prompts)
-        run, known = _measured(probe, texts, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        run = measure("acceptance by depth and rank", parse_tree(probe or PROBE))
+        words = "greedy" if temperature == 0 else f"temperature {temperature:g}"
+        known = run.rates(source=f"embedded engine, {len(texts)} prompts, {words}")
     report = compare_trees(
         known,
         sizes=sizes,
@@ -65,11 +70,8 @@ def tree(
         others=others,
         steps=steps,
         seed=seed,
-        probe=run if check else None,
-        prompts=texts,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        progress=lambda name: print(f"measuring {name}", file=sys.stderr),
+        probe=run,
+        measure=measure if check else None,
     )
     if output is not None:
         _write(output, report)
@@ -85,7 +87,7 @@ def _sizes(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--nodes is {text!r}; write whole numbers with commas between, e.g. 12,63,512") from error
+        raise UsageError(f"--nodes is {text!r}; write whole numbers separated by commas, e.g. 12,63,512") from error
 
 
 def _messages(path: Path | None) -> list[Sequence[Message]]:
@@ -99,16 +101,6 @@ def _messages(path: Path | None) -> list[Sequence[Message]]:
         first = next(i for i, message in enumerate(row.messages) if message.role == "user")
         found.append(row.messages[: first + 1])
     return found
-
-
-def _measured(probe: str | None, prompts: Sequence[Sequence[Message]], **how: Any) -> tuple[TreeRun, RankRates]:
-    from nemo_skills_specdec.embedded.draft_tree import parse_tree
-    from nemo_skills_specdec.trees.measured import PROBE, run_tree
-
-    print("measuring acceptance by depth and rank", file=sys.stderr)
-    run = run_tree(parse_tree(probe or PROBE), prompts, **how)
-    words = "greedy" if how["temperature"] == 0 else f"temperature {how['temperature']:g}"
-    return run, run.rates(source=f"embedded engine, {len(prompts)} prompts, {words}")
 
 
 def _encoded(report: TreeReport) -> str:
@@ -142,6 +134,7 @@ def _write(folder: Path, report: TreeReport) -> None:
 def _show(report: TreeReport) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from nemo_skills_specdec.embedded.draft_tree import tree_of_paths
     from nemo_skills_specdec.report.terminal import findings_lines
@@ -149,7 +142,7 @@ def _show(report: TreeReport) -> None:
     from nemo_skills_specdec.trees.rank_rates import node_probabilities
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    console.print(f"acceptance by depth and rank ({report.rates.source})")
+    console.print(f"acceptance by depth and rank ({report.rates.source})", markup=False)
     for depth, row in enumerate(report.rates.rates, start=1):
         console.print(f"  {depth:2d}  " + "  ".join(f"{rate:.3f}" for rate in row))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -160,7 +153,7 @@ def _show(report: TreeReport) -> None:
         found = item.prediction
         interval = found.measured_interval if found else None
         table.add_row(
-            item.name,
+            Text(item.name),
             str(item.num_nodes),
             str(item.num_levels),
             f"{item.expected_acceptance_length:.3f}",

@@ -24,7 +24,7 @@ Path = tuple[int, ...]
 
 MOST_NODES = 1024
 MOST_LEVELS = 64
-_EVEN = re.compile(r"\d+(?:x\d+)*")
+_EVEN = re.compile(r"\d{1,9}(?:x\d{1,9})*")
 
 
 class DraftTree(msgspec.Struct, frozen=True):
@@ -158,8 +158,8 @@ def parse_tree(text: str) -> DraftTree:
         return _even([int(count) for count in text.split("x")])
     plain = text.replace("(", "[").replace(")", "]")
     try:
-        value = json.loads(re.sub(r",\s*\]", "]", plain))
-    except json.JSONDecodeError as error:
+        value = msgspec.json.decode(re.sub(r",\s*\]", "]", plain))
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise UsageError(
             f"a draft tree is a list of paths of ranks, [[0], [1], [0, 0]], or children per level, 4x2x1 ({error})"
         ) from error

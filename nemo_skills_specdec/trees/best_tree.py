@@ -7,7 +7,7 @@ import json
 
 from nemo_skills_specdec.embedded.draft_tree import MOST_LEVELS, MOST_NODES, DraftTree, Path, tree_of_paths
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.trees.rank_rates import RankRates, falling
+from nemo_skills_specdec.trees.rank_rates import RankRates, isotonic
 
 
 def best_tree(rates: RankRates, *, nodes: int, levels: int) -> DraftTree:
@@ -18,7 +18,7 @@ def best_tree(rates: RankRates, *, nodes: int, levels: int) -> DraftTree:
     sum. Taking the likeliest candidate again and again, from a heap, finds them in O(N log N).
 
     Args:
-        rates: measured acceptance; rates that rise with the rank are smoothed first (`falling`).
+        rates: measured acceptance; rates that rise with the rank are smoothed first (`isotonic`).
         nodes: N, the root not counted.
         levels: L.
 
@@ -30,9 +30,10 @@ def best_tree(rates: RankRates, *, nodes: int, levels: int) -> DraftTree:
     """
     if not 1 <= nodes <= MOST_NODES or not 1 <= levels <= MOST_LEVELS:
         raise UsageError(
-            f"a tree of {nodes} nodes and {levels} levels: nodes must be 1 to {MOST_NODES}, levels 1 to {MOST_LEVELS}"
+            f"a tree cannot have {nodes} nodes and {levels} levels; nodes must be 1 to {MOST_NODES}, levels 1 to "
+            f"{MOST_LEVELS}"
         )
-    smooth = falling(rates)
+    smooth = isotonic(rates)
     chosen: list[Path] = []
     candidates: list[tuple[float, Path, float]] = []
 
@@ -63,7 +64,7 @@ def engine_arguments(tree: DraftTree) -> dict[str, str]:
         vllm = f"--speculative-config '{json.dumps({'num_speculative_tokens': tree.depth})}' (and method, model)"
         return {"sglang": sglang, "vllm": vllm}
     return {
-        "sglang": f"{sglang} (these bound the tree; SGLang grows it anew in every step, from the drafter's own "
-        "probabilities, so its shape is not this one)",
+        "sglang": f"{sglang} (upper bounds only: SGLang grows a new tree in every step from the drafter's own "
+        "probabilities)",
         "vllm": "vLLM drafts chains only",
     }

@@ -9,9 +9,9 @@ import msgspec
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree, chain, parse_tree
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.records import Finding, Message
+from nemo_skills_specdec.records import Finding
 from nemo_skills_specdec.trees.best_tree import best_tree, engine_arguments
-from nemo_skills_specdec.trees.measured import Prediction, TreeRun, predict, run_tree
+from nemo_skills_specdec.trees.measured import Prediction, TreeRun, predict
 from nemo_skills_specdec.trees.rank_rates import RankRates, expected_length, simulated_length
 
 LARGEST_MEASURED = 128
@@ -50,6 +50,10 @@ class TreeReport(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
 
 
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
 def named_tree(path: Path) -> tuple[str, DraftTree]:
     """Reads a tree and its name: the `name` in the file, or the file's own.
 
@@ -66,11 +70,11 @@ def named_tree(path: Path) -> tuple[str, DraftTree]:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        value = None
-    name = value.get("name") if isinstance(value, dict) else None
-    return (name if isinstance(name, str) and name else path.stem), tree
+        name = msgspec.json.decode(text, type=_Named).name
+    except (msgspec.DecodeError, RecursionError):
+        name = ""
+    # A file's name may hold bytes that are no text.
+    return "".join(filter(str.isprintable, name)) or path.stem.encode(errors="replace").decode(), tree
 
 
 def compare_trees(
@@ -82,10 +86,7 @@ def compare_trees(
     steps: int,
     seed: int = 0,
     probe: TreeRun | None = None,
-    prompts: Sequence[Sequence[Message]] = (),
-    max_tokens: int = 64,
-    temperature: float = 0.0,
-    progress: Callable[[str], None] = lambda name: None,
+    measure: Callable[[str, DraftTree], TreeRun] | None = None,
 ) -> TreeReport:
     """Builds the best tree of each size and sets it beside the chain of as many levels and the trees given.
 
@@ -95,24 +96,18 @@ def compare_trees(
         levels: most levels of each.
         others: further trees by name.
         steps: simulated steps a tree.
-        seed: of simulation, sampling and intervals.
-        probe: the run that gave the rates; every tree is then run on its prompts too.
-        prompts: of the probe.
-        max_tokens: as in the probe.
-        temperature: as in the probe.
-        progress: told the name of each tree before it is run.
+        seed: of simulation and intervals.
+        probe: the run that gave the rates; None where they were not measured here.
+        measure: runs a tree, given with its name, on the prompts of the probe; None compares expectations only.
     """
     built = {f"best-{size}": best_tree(rates, nodes=size, levels=levels) for size in sizes}
     chains = {f"chain-{length}": chain(length) for length in sorted({min(size, levels) for size in sizes})}
     trees: list[TreeFigures] = []
-    findings: list[Finding] = []
     for name, tree in {**built, **chains, **others}.items():
         mean, error = simulated_length(tree, rates, steps=steps, seed=seed)
         prediction = None
-        if probe is not None and tree.size <= LARGEST_MEASURED:
-            progress(name)
-            run = run_tree(tree, prompts, max_tokens=max_tokens, temperature=temperature, seed=seed)
-            prediction = predict(probe, run, seed=seed)
+        if probe is not None and measure is not None and tree.size <= LARGEST_MEASURED:
+            prediction = predict(probe, measure(name, tree), seed=seed)
         trees.append(
             TreeFigures(
                 name=name,
@@ -127,83 +122,91 @@ def compare_trees(
                 nodes=tree.paths,
             )
         )
-    findings += _remarks(rates, trees, built, measured=probe is not None)
+    findings = [*_unknown_rates(rates, trees), *_wrong_predictions(trees, measured=measure is not None)]
     return TreeReport(rates=rates, trees=trees, findings=findings)
 
 
-def _shift(tree: TreeFigures) -> tuple[float, float] | None:
-    """The interval of expected - measured, where it does not contain 0."""
-    interval = tree.prediction.difference_interval if tree.prediction else None
-    if interval is None or interval.low <= 0 <= interval.high:
-        return None
-    return interval.low, interval.high
-
-
-def _remarks(
-    rates: RankRates, trees: Sequence[TreeFigures], built: Mapping[str, DraftTree], *, measured: bool
-) -> list[Finding]:
+def _unknown_rates(rates: RankRates, trees: Sequence[TreeFigures]) -> list[Finding]:
+    """Where the rates do not reach."""
     found = []
-    measured_levels, deepest = len(rates.rates), max(tree.num_levels for tree in trees)
-    if deepest > measured_levels:
+    known_levels, deepest = len(rates.rates), max(tree.num_levels for tree in trees)
+    if deepest > known_levels:
         found.append(
             Finding(
                 code="tree_levels_extrapolated",
                 severity="warning",
-                message=f"acceptance is known down to level {measured_levels}; below it, to level {deepest}, the rates "
-                "of the last known level are used",
-                numbers={"known": measured_levels, "deepest": deepest},
+                message=f"Acceptance is known down to level {known_levels}; below it, down to level {deepest}, the "
+                "rates of the last known level are used.",
+                numbers={"known": known_levels, "deepest": deepest},
             )
         )
-    broadest = max(max(max(path) for path in tree.nodes) for tree in trees) + 1
     known_ranks = max(len(row) for row in rates.rates)
-    if any(tree.breadth >= known_ranks for tree in built.values()) or broadest > known_ranks:
+    built = [tree for tree in trees if tree.built]
+    if any(_breadth(tree) > known_ranks for tree in trees) or any(_breadth(tree) == known_ranks for tree in built):
         found.append(
             Finding(
                 code="tree_ranks_missing",
                 severity="info",
-                message=f"acceptance is known for {known_ranks} ranks; higher ones count as never accepted, so a wider "
-                "tree may be better: measure with a wider probe",
+                message=f"Acceptance is known for {known_ranks} ranks and higher ones count as never accepted, so a "
+                "wider tree may be better; measure with a wider --probe.",
                 numbers={"ranks": known_ranks},
             )
         )
-    short = ", ".join(f"{name} has {tree.size}" for name, tree in built.items() if name != f"best-{tree.size}")
+    short = ", ".join(f"{tree.name} has {tree.num_nodes}" for tree in built if tree.name != f"best-{tree.num_nodes}")
     if short:
         found.append(
             Finding(
                 code="tree_smaller_than_asked",
                 severity="warning",
-                message=f"{short} nodes: no further one has a known chance of being accepted; measure more ranks and "
-                "levels with a bigger --probe, or allow more --levels",
+                message=f"No further node has a known chance of being accepted ({short} nodes); measure more ranks and "
+                "levels with a larger --probe, or allow more --levels.",
             )
         )
+    return found
+
+
+def _wrong_predictions(trees: Sequence[TreeFigures], *, measured: bool) -> list[Finding]:
+    """Trees that were not measured, or not as expected."""
+    found = []
     too_big = ", ".join(tree.name for tree in trees if measured and tree.num_nodes > LARGEST_MEASURED)
     if too_big:
         found.append(
             Finding(
                 code="tree_not_measured",
                 severity="info",
-                message=f"{too_big}: not run, more than {LARGEST_MEASURED} nodes take the embedded engine minutes",
+                message=f"Trees of more than {LARGEST_MEASURED} nodes take the embedded engine minutes and were not "
+                f"run ({too_big}).",
             )
         )
-    outside = ", ".join(tree.name for tree in trees if tree.prediction and not tree.prediction.within)
+    predictions = {tree.name: tree.prediction for tree in trees if tree.prediction}
+    outside = ", ".join(name for name, prediction in predictions.items() if not prediction.within)
     if outside:
         found.append(
             Finding(
                 code="tree_prediction_missed",
                 severity="warning",
-                message=f"{outside}: the expected AL lies outside the interval of the measured one; the product model "
-                "is not good enough for trees of such a shape",
+                message=f"The expected AL lies outside the interval of the measured one ({outside}); the product model "
+                "is not good enough for trees of such a shape.",
             )
         )
-    shifts = {tree.name: interval for tree in trees if (interval := _shift(tree)) is not None}
-    if shifts:
-        spans = ", ".join(f"{name} {low:+.2f} to {high:+.2f}" for name, (low, high) in shifts.items())
+    intervals = {name: prediction.difference_interval for name, prediction in predictions.items()}
+    shifted = ", ".join(
+        f"{name} {interval.low:+.2f} to {interval.high:+.2f}"
+        for name, interval in intervals.items()
+        if interval is not None and not interval.low <= 0 <= interval.high
+    )
+    if shifted:
         found.append(
             Finding(
                 code="tree_prediction_shifted",
                 severity="info",
-                message=f"on the same prompts the expected AL is off by more than chance: {spans}. A tree "
-                "that accepts fewer tokens begins its steps at other, often easier, places of the text",
+                message=f"On the same prompts the expected AL is off by more than chance ({shifted}); a tree that "
+                "accepts fewer tokens begins its steps at other, often easier, places of the text.",
             )
         )
     return found
+
+
+def _breadth(tree: TreeFigures) -> int:
+    """The most children of one node."""
+    return max(path[-1] for path in tree.nodes) + 1

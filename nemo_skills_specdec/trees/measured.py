@@ -32,7 +32,6 @@ _PRIOR_STEPS = 10
 CONCURRENCY = 16
 """Sequences decoded together; it changes the speed, not the texts."""
 
-
 PROBE = "4x2x2x1x1x1"
 """Tree to measure rates with: below every choice the same again, so that no rate is of likely branches alone."""
 
@@ -67,7 +66,7 @@ class TreeRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run makes one expect of another tree, beside that tree's own run on the same prompts.
+    """What the rates of one run predict for another tree, beside that tree's own run on the same prompts.
 
     Attributes:
         predicted: E[AL] of the tree from the rates of the first run.
@@ -152,11 +151,11 @@ def run_tree(
 
 
 def predict(probe: TreeRun, run: TreeRun, *, seed: int = 0) -> Prediction:
-    """The acceptance length of `run` as the rates of `probe` foretell it, beside what it was.
+    """The acceptance length of `run` as the rates of `probe` predict it, beside the measured one.
 
     Args:
         probe: the run that the rates come from, on the same prompts.
-        run: of the tree to foretell.
+        run: of the tree to predict.
         seed: of the resampling.
 
     Raises:
@@ -172,23 +171,23 @@ def predict(probe: TreeRun, run: TreeRun, *, seed: int = 0) -> Prediction:
     ]
     table = np.array(rows, dtype=np.float64)
 
-    def foretold(sums: Matrix) -> Matrix:
+    def predicted(sums: Matrix) -> Matrix:
         return _expected(run.tree, sums[:, :-2], probe.tree)
 
-    def found(sums: Matrix) -> Matrix:
+    def measured(sums: Matrix) -> Matrix:
         lengths: Matrix = 1 + sums[:, -1] / sums[:, -2]
         return lengths
 
-    def apart(sums: Matrix) -> Matrix:
-        return foretold(sums) - found(sums)
+    def difference(sums: Matrix) -> Matrix:
+        return predicted(sums) - measured(sums)
 
     sums = table.sum(axis=0, keepdims=True)
     return Prediction(
-        predicted=float(foretold(sums)[0]),
-        predicted_interval=bootstrap_interval(table, foretold, seed=seed),
-        measured=float(found(sums)[0]),
-        measured_interval=bootstrap_interval(table, found, seed=seed),
-        difference_interval=bootstrap_interval(table, apart, seed=seed),
+        predicted=float(predicted(sums)[0]),
+        predicted_interval=bootstrap_interval(table, predicted, seed=seed),
+        measured=float(measured(sums)[0]),
+        measured_interval=bootstrap_interval(table, measured, seed=seed),
+        difference_interval=bootstrap_interval(table, difference, seed=seed),
     )
 
 

@@ -46,14 +46,14 @@ class RankRates(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuses what cannot be rates."""
         if not self.rates or not all(self.rates):
-            raise DataError("acceptance by depth and rank needs at least one depth, and one rank at each")
+            raise DataError("rates by depth and rank need at least one depth, and one rank at each")
         rows = [(depth, row) for depth, row in enumerate(self.rates)]
         rows += [(depth, row) for depth, table in enumerate(self.after or ()) for row in table]
         for depth, row in rows:
             if not all(0 <= rate <= 1 for rate in row) or math.fsum(row) > 1 + _ROUNDING:
                 raise DataError(
-                    f"depth {depth + 1} has rates {[*row]}; each is between 0 and 1, and together they are at most 1, "
-                    "since one choice of a depth is accepted at most"
+                    f"depth {depth + 1} has rates {[*row]}; each must be between 0 and 1 and their sum at most 1, "
+                    "since at most one choice of a depth is accepted"
                 )
 
     def at(self, depth: int, rank: int, parent: int = 0) -> float:
@@ -75,10 +75,15 @@ def rates_of_counts(
     """Rates from the counts of a ledger; depths and ranks that were never offered are left out.
 
     Raises:
-        DataError: nothing was offered.
+        DataError: nothing was offered, or more was accepted than can be.
     """
-    rows = []
+    rows: list[list[tuple[int, int]]] = []
     for steps, hits in zip(offered, accepted, strict=True):
+        if not all(0 <= k <= n for n, k in zip(steps, hits, strict=True)) or sum(hits) > max(steps, default=0):
+            raise DataError(
+                f"depth {len(rows) + 1} accepted {[*hits]} of {[*steps]} offered; each rank accepts at most what was "
+                "offered, and each step at most one rank"
+            )
         known = [(n, k) for n, k in zip(steps, hits, strict=True) if n]
         if not known:
             break
@@ -107,8 +112,8 @@ def read_rank_rates(path: Path) -> RankRates:
         value = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give a JSON file with `rates`") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is not JSON ({error}); it holds rates by depth and rank") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error}); give a file with `rates` by depth and rank") from error
     counts = ("offered", "accepted")
     try:
         if isinstance(value, dict) and "rates" not in value and all(name in value for name in counts):
@@ -134,15 +139,15 @@ def expected_length(tree: DraftTree, rates: RankRates) -> float:
     return math.fsum(node_probabilities(tree, rates))
 
 
-def falling(rates: RankRates) -> RankRates:
-    """The nearest rates that do not rise with the rank: neighbours that do are replaced by their mean.
+def isotonic(rates: RankRates) -> RankRates:
+    """Isotonic regression: the nearest rates that do not rise with the rank.
 
-    A drafter's ranks fall in truth; with few steps a measured rate can lie above that of the rank before.
+    A drafter's ranks truly fall; with few steps a measured rate can lie above that of the rank before.
     """
     after = rates.after
     return RankRates(
-        rates=tuple(_falling(row) for row in rates.rates),
-        after=None if after is None else tuple(tuple(_falling(row) for row in table) for table in after),
+        rates=tuple(_not_rising(row) for row in rates.rates),
+        after=None if after is None else tuple(tuple(_not_rising(row) for row in table) for table in after),
         source=rates.source,
     )
 
@@ -178,8 +183,8 @@ def _at_most_one(rates: Sequence[float]) -> tuple[float, ...]:
     return tuple(rate / total for rate in rates) if total > 1 else tuple(rates)
 
 
-def _falling(row: Sequence[float]) -> tuple[float, ...]:
-    """Pool adjacent violators."""
+def _not_rising(row: Sequence[float]) -> tuple[float, ...]:
+    """The non-increasing values nearest to a row, by least squares."""
     blocks: list[tuple[float, int]] = []
     for rate in row:
         total, count = rate, 1

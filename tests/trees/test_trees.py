@@ -18,7 +18,7 @@ from nemo_skills_specdec.trees.measured import _expected, _rates_after
 from nemo_skills_specdec.trees.rank_rates import (
     RankRates,
     expected_length,
-    falling,
+    isotonic,
     node_probabilities,
     rates_of_counts,
     read_rank_rates,
@@ -98,7 +98,7 @@ def test_there_are_as_many_trees_to_compare_with_as_counting_says():
 
 @given(tables(fall=False))
 def test_smoothed_rates_fall_and_keep_their_sum(rates):
-    smooth = falling(rates)
+    smooth = isotonic(rates)
     for before, after in zip(rates.rates, smooth.rates, strict=True):
         assert sum(after) == pytest.approx(sum(before))
         assert all(a >= b - 1e-12 for a, b in itertools.pairwise(after))
@@ -202,7 +202,7 @@ def test_the_arguments_of_sglang_count_the_root():
     assert arguments["sglang"].startswith(
         "--speculative-num-steps 2 --speculative-eagle-topk 3 --speculative-num-draft-tokens 5 "
     )
-    assert "anew in every step" in arguments["sglang"]
+    assert "grows a new tree in every step" in arguments["sglang"]
     assert arguments["vllm"] == "vLLM drafts chains only"
 
 
@@ -289,4 +289,4 @@ def test_the_expectation_of_a_table_of_many_rows_is_that_of_each_row():
 def test_a_tree_that_has_no_use_for_all_its_nodes_is_named():
     report = compare_trees(RATES, sizes=[3, 40], levels=2, others={}, steps=100)
     finding = next(f for f in report.findings if f.code == "tree_smaller_than_asked")
-    assert "best-40 has 6 nodes" in finding.message
+    assert "(best-40 has 6 nodes)" in finding.message
