@@ -4,6 +4,7 @@
     ├── UsageError                wrong use, or cannot run: one line that names the cause and the cure; exit code 2
     │   ├── ServerError           the server cannot be reached, or does not answer as it should
     │   ├── DataError             a file or a row is not what it should be
+    │   │   └── RowError          a row of a known shape holds no prompt
     │   └── WriteError            a file cannot be written
     └── AcceptanceError           numbers that cannot be those of speculative decoding
         ├── IdentityError         counts that contradict each other
@@ -29,6 +30,21 @@ class ServerError(UsageError):
 
 class DataError(UsageError):
     """A file, a row or a data set is not what it should be."""
+
+
+class RowError(DataError):
+    """A row of a known shape holds no prompt; readers of whole files leave it out and count it.
+
+    Attributes:
+        reason: what is wrong with the row, without its place.
+        no_turn: whether it is a conversation without a user message to answer.
+    """
+
+    def __init__(self, where: str, reason: str, *, no_turn: bool = False) -> None:
+        """A row at some place cannot be used for a reason."""
+        super().__init__(f"{where}: {reason}")
+        self.reason = reason
+        self.no_turn = no_turn
 
 
 class WriteError(UsageError):

@@ -6,14 +6,12 @@ Plain typed data with its (de)serialisation, no behaviour. Field names in files 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.statistics import Interval, Intervals
 
 Source = Literal["response", "request_file", "counters", "bounds", "gauge_estimate"]
@@ -53,19 +51,34 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     numbers: Numbers = {}
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One chat message."""
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 
-    role: Literal["system", "user", "assistant"]
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One chat message.
+
+    Attributes:
+        content: its text; empty where an assistant only calls tools, and where there are token ids instead.
+        name: of the speaker, or of the tool that answers.
+        tool_calls: of an assistant, as OpenAI's API has them.
+        tool_call_id: of a tool: the call that it answers.
+        token_ids: a prompt as token ids, which only the completions API can send.
+    """
+
+    role: Role
     content: str
+    name: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 class PromptRow(msgspec.Struct, kw_only=True):
     """One prompt: what to send, and which kind of text it is.
 
     Attributes:
-        messages: system and user messages in order. Each user message that no assistant message follows is a turn:
-            it is sent with everything before it, and the model's own answer takes the place after it.
+        messages: in order. Each one that `turn_ends` names is a turn: it is sent with everything before it, and the
+            model's own answer takes the place after it.
     """
 
     question_id: str
@@ -173,91 +186,26 @@ def acceptance_of(
     )
 
 
+def turn_ends(messages: Sequence[Message]) -> list[int]:
+    """Positions of the messages that the model is to answer, one request each.
+
+    These are the messages of a user or a tool that neither an assistant's message nor a tool's follows: recorded
+    answers are sent as they are, and several user messages in a row are turns one after the other.
+    """
+    followers = [message.role for message in messages[1:]] + [None]
+    return [
+        position
+        for position, (message, follower) in enumerate(zip(messages, followers, strict=False))
+        if message.role in ("user", "tool") and follower not in ("assistant", "tool")
+    ]
+
+
 def prompt_sha256(messages: Sequence[Message]) -> str:
     """The sha256 that identifies a prompt's messages, whatever file they came from."""
-    return hashlib.sha256(msgspec.json.encode([[m.role, m.content] for m in messages])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([_identifying(message) for message in messages])).hexdigest()
 
 
-def read_prompt_rows(path: Path) -> list[PromptRow]:
-    """Reads a JSONL file of prompts.
-
-    Every line is an object with one of `messages` (list of role and content), `turns` (list of user texts), `prompt` or
-    `text` (one user text). `question_id` or `id` is optional, then derived from the text; `category` is optional, then
-    `uncategorized`. Other keys are ignored.
-
-    Raises:
-        DataError: the file cannot be read, is not UTF-8, is empty, or a line (named by its number) is broken.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, e.g. with iconv") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; give the path of a JSONL file") from error
-    rows: list[PromptRow] = []
-    lines: dict[str, int] = {}
-    # Not splitlines(): it would also split at U+2028 and other characters that JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        row = _prompt_row(line, f"{path} line {number}")
-        if row.question_id in lines:
-            raise DataError(
-                f"{path} line {number}: id {row.question_id!r} stands already on line {lines[row.question_id]}; "
-                "give every prompt its own id, or none"
-            )
-        lines[row.question_id] = number
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path} holds no prompt; give a JSONL file with one object a line")
-    return rows
-
-
-def write_prompt_rows(path: Path, rows: Iterable[PromptRow]) -> None:
-    """Writes prompts as JSONL in NeMo-Skills' row shape."""
-    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-
-
-def _prompt_row(line: str, where: str) -> PromptRow:
-    try:
-        value = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        raise DataError(f"{where} is not JSON ({error}); one object a line is expected") from error
-    if not isinstance(value, dict):
-        raise DataError(f'{where} is not a JSON object; write e.g. {{"prompt": "..."}}')
-    messages = _messages(value, where)
-    identity = value.get("question_id", value.get("id"))
-    turns = sum(message.role == "user" for message in messages)
-    return PromptRow(
-        question_id=str(identity) if identity not in (None, "") else prompt_sha256(messages)[:32],
-        category=str(value.get("category") or "uncategorized"),
-        sub_category=_optional_text(value.get("sub_category")),
-        source=_optional_text(value.get("source")),
-        src_id=_optional_text(value.get("src_id")),
-        difficulty=_optional_text(value.get("difficulty")),
-        multiturn=turns > 1,
-        messages=messages,
-    )
-
-
-def _messages(value: dict[str, Any], where: str) -> list[Message]:
-    if "messages" in value:
-        try:
-            messages = msgspec.convert(value["messages"], list[Message])
-        except msgspec.ValidationError as error:
-            raise DataError(f"{where}: `messages` must be a list of role and content ({error})") from error
-    elif "turns" in value or "prompt" in value or "text" in value:
-        key = next(key for key in ("turns", "prompt", "text") if key in value)
-        turns = value[key] if isinstance(value[key], list) else [value[key]]
-        if not all(isinstance(turn, str) for turn in turns):
-            raise DataError(f"{where}: `{key}` must be a text or a list of texts")
-        messages = [Message("user", turn) for turn in turns]
-    else:
-        raise DataError(f"{where} has none of `messages`, `turns`, `prompt`, `text`; one of them is needed")
-    if not messages or messages[-1].role != "user" or not any(m.content.strip() for m in messages if m.role == "user"):
-        raise DataError(f"{where} does not end with a user message that has text; nothing could be sent")
-    return messages
-
-
-def _optional_text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _identifying(message: Message) -> list[Any]:
+    """Role and content, and what else a message has."""
+    more = msgspec.to_builtins(message)
+    return [more.pop("role"), more.pop("content"), *([more] if more else [])]

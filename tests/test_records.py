@@ -1,103 +1,43 @@
+import hashlib
+
 import msgspec
-import pytest
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.records import (
     Acceptance,
     Finding,
     Message,
-    PromptRow,
     acceptance_of,
     prompt_sha256,
-    read_prompt_rows,
-    write_prompt_rows,
+    turn_ends,
 )
 
 
-def read(tmp_path, content):
-    path = tmp_path / "prompts.jsonl"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_prompt_rows(path)
+def message(role, content="x"):
+    return Message(role, content)
 
 
-def test_a_row_of_nemo_skills_is_read_as_it_is(tmp_path):
-    line = (
-        '{"question_id":"q1","category":"coding","sub_category":"python","source":"s","src_id":"7","difficulty":null,'
-        '"multiturn":true,"messages":[{"role":"user","content":"a"},{"role":"user","content":"b"}]}'
-    )
-    assert read(tmp_path, line) == [
-        PromptRow(
-            question_id="q1",
-            category="coding",
-            sub_category="python",
-            source="s",
-            src_id="7",
-            multiturn=True,
-            messages=[Message("user", "a"), Message("user", "b")],
-        )
+def test_a_turn_is_a_message_that_nobody_has_answered_yet():
+    roles = ("system", "user", "assistant", "user", "user", "assistant", "tool", "tool", "user")
+    assert turn_ends([message(role) for role in roles]) == [3, 7, 8]
+
+
+def test_nothing_is_to_be_answered_in_an_answered_conversation():
+    assert turn_ends([message("user"), message("assistant")]) == []
+    assert turn_ends([]) == []
+
+
+def test_equal_messages_have_one_hash_and_whatever_differs_changes_it():
+    plain = prompt_sha256([Message("user", "hi")])
+    assert plain == hashlib.sha256(b'[["user","hi"]]').hexdigest()
+    others = [
+        Message("system", "hi"),
+        Message("user", "hi "),
+        Message("user", "hi", name="ann"),
+        Message("user", "", token_ids=(1, 2)),
+        Message("user", "", token_ids=(1, 3)),
     ]
-
-
-@pytest.mark.parametrize(
-    "line",
-    ['{"prompt": "hi"}', '{"text": "hi"}', '{"turns": ["hi"]}', '{"messages": [{"role":"user","content":"hi"}]}'],
-)
-def test_all_usual_shapes_of_a_prompt_are_read(tmp_path, line):
-    (row,) = read(tmp_path, line)
-    assert row.messages == [Message("user", "hi")]
-    assert row.category == "uncategorized"
-
-
-def test_several_turns_make_a_multi_turn_row(tmp_path):
-    (row,) = read(tmp_path, '{"turns": ["one", "two"], "id": 81}')
-    assert (row.multiturn, row.question_id) == (True, "81")
-
-
-def test_an_id_is_derived_from_the_text_where_there_is_none(tmp_path):
-    (row,) = read(tmp_path, '{"prompt": "hi"}')
-    assert row.question_id == prompt_sha256([Message("user", "hi")])[:32]
-
-
-def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
-    assert len(read(tmp_path, b'\xef\xbb\xbf{"prompt": "a"}\n\n{"prompt": "b"}\n')) == 2
-
-
-def test_a_line_separator_inside_a_text_does_not_split_the_row(tmp_path):
-    (row,) = read(tmp_path, '{"prompt": "a\u2028b"}')
-    assert row.messages[0].content == "a\u2028b"
-
-
-def test_what_is_written_is_read_back(tmp_path):
-    rows = [PromptRow(question_id="q", category="math", messages=[Message("user", "1 + 1 = \u2026?")])]
-    write_prompt_rows(tmp_path / "rows.jsonl", rows)
-    assert read_prompt_rows(tmp_path / "rows.jsonl") == rows
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "holds no prompt"),
-        ("\n \n", "holds no prompt"),
-        ('{"prompt": "a"}\n{"prompt": \n', "line 2 is not JSON"),
-        ('{"prompt": "a"}\n[1]', "line 2 is not a JSON object"),
-        ('{"question": "a"}', "line 1 has none of"),
-        ('{"prompt": 7}', "line 1: `prompt` must be a text"),
-        ('{"messages": [{"role": "robot", "content": "a"}]}', "line 1: `messages`"),
-        ('{"messages": [{"role": "assistant", "content": "a"}]}', "does not end with a user message"),
-        ('{"prompt": "  "}', "does not end with a user message that has text"),
-        ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "line 2: id 'x' stands already on line 1"),
-        (b'{"prompt": "\xff"}', "is not UTF-8 \\(byte 12\\)"),
-    ],
-)
-def test_a_bad_file_is_named_with_its_line_and_cure(tmp_path, content, message):
-    with pytest.raises(DataError, match=message):
-        read(tmp_path, content)
-
-
-def test_a_missing_file_is_one_clear_line(tmp_path):
-    with pytest.raises(DataError, match=r"cannot read .*nothing\.jsonl: No such file"):
-        read_prompt_rows(tmp_path / "nothing.jsonl")
+    assert len({plain, *(prompt_sha256([other]) for other in others)}) == 6
 
 
 def test_the_json_of_a_result_is_the_documented_one():

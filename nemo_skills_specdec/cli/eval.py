@@ -239,29 +239,18 @@ def eval_command(
 def _rows(wanted: PromptFlags) -> tuple[str, list[PromptRow], list[Finding]]:
     """Name, prompts, and what is to be said about them."""
     from nemo_skills_specdec.prepare_data import load_benchmark
-    from nemo_skills_specdec.records import read_prompt_rows
+    from nemo_skills_specdec.prompts.rows import read_rows, select
 
     if wanted.benchmark is not None and wanted.prompts is not None:
         raise UsageError("--benchmark and --prompts exclude each other; give one of them")
     remarks: list[Finding] = []
     if wanted.prompts is not None:
-        name, rows = wanted.prompts.stem, read_prompt_rows(wanted.prompts)
+        read = read_rows(wanted.prompts)
+        name, rows, remarks = wanted.prompts.stem, read.rows, read.findings
     else:
         loaded = load_benchmark(wanted.benchmark or "mini", config=wanted.config, data_dir=wanted.data_dir)
         name, rows, remarks = loaded.name, loaded.rows, loaded.findings
-    if wanted.category:
-        known = sorted({row.category for row in rows})
-        if missing := sorted(set(wanted.category) - set(known)):
-            raise UsageError(f"no category {', '.join(missing)} in {name}; there are {', '.join(known)}")
-        rows = [row for row in rows if row.category in wanted.category]
-    if wanted.limit_per_category is not None:
-        seen: dict[str, int] = {}
-        kept = []
-        for row in rows:
-            seen[row.category] = seen.get(row.category, 0) + 1
-            if seen[row.category] <= wanted.limit_per_category:
-                kept.append(row)
-        rows = kept
+    rows = select(rows, categories=wanted.category or (), limit_per_category=wanted.limit_per_category, name=name)
     return name, rows, remarks
 
 

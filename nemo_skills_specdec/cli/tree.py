@@ -92,10 +92,10 @@ def _sizes(text: str) -> list[int]:
 
 def _messages(path: Path | None) -> list[Sequence[Message]]:
     """First turns: later ones would need the answers."""
+    from nemo_skills_specdec.prompts.rows import read_rows
     from nemo_skills_specdec.prompts.sets.mini import load_mini
-    from nemo_skills_specdec.records import read_prompt_rows
 
-    rows = load_mini() if path is None else read_prompt_rows(path)
+    rows = load_mini() if path is None else read_rows(path).rows
     found: list[Sequence[Message]] = []
     for row in rows:
         first = next(i for i, message in enumerate(row.messages) if message.role == "user")

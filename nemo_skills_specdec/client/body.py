@@ -11,7 +11,7 @@ import msgspec
 
 from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.records import Message, PromptRow
+from nemo_skills_specdec.records import Message, PromptRow, turn_ends
 
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _PROMPT_KEYS = {"chat": "messages", "completions": "prompt"}
@@ -66,19 +66,24 @@ def encode_turns(writer: BodyWriter, row: PromptRow) -> tuple[bytes, ...]:
 
     Chat: every message is sent as it is. Completions: there is no chat template, so the prompt is the contents of all
     messages, answers included and roles left out, joined with newlines; a single user message is sent as it is.
+    Token ids are sent as they are.
 
     Raises:
-        UsageError: the prompt has no turn, or holds text that is no Unicode.
+        UsageError: the prompt has no turn, holds text that is no Unicode, or token ids that the chat API cannot take.
     """
+    if any(message.token_ids for message in row.messages):
+        return (_token_ids(writer, row),)
     turns: list[bytes] = []
     pending: list[bytes] = []
-    messages = row.messages
+    ends = set(turn_ends(row.messages))
+    # Only a text stands in quotes; token ids do not.
+    opening = b'"' if writer.api == "completions" else b""
     try:
-        for message, after in zip(messages, (*messages[1:], None), strict=False):
+        for position, message in enumerate(row.messages):
             pending.append(_message(message, writer.api))
-            if _is_turn(message, after):
-                turns.append(writer.separator.join(pending))
-                pending = []
+            if position in ends:
+                turns.append(opening + writer.separator.join(pending))
+                pending, opening = [], b""
     except UnicodeEncodeError as error:
         raise UsageError(f"prompt {row.question_id} holds text that is no Unicode ({error.reason})") from error
     if not turns:
@@ -87,8 +92,8 @@ def encode_turns(writer: BodyWriter, row: PromptRow) -> tuple[bytes, ...]:
 
 
 def count_turns(messages: Sequence[Message]) -> int:
-    """How many requests the messages give: one for each user message that no assistant message follows."""
-    return sum(_is_turn(message, after) for message, after in zip(messages, (*messages[1:], None), strict=False))
+    """How many requests the messages give."""
+    return len(turn_ends(messages))
 
 
 def encode_answer(writer: BodyWriter, generation: str) -> bytes:
@@ -101,11 +106,17 @@ def turn_body(writer: BodyWriter, turns: Sequence[bytes], answers: Sequence[byte
     pieces = [turns[0]]
     for answer, turn in zip(answers, turns[1:], strict=False):
         pieces += (answer, turn)
-    return writer.head + writer.separator.join(pieces) + writer.tail
+    closing = b'"' if turns[0].startswith(b'"') else b""
+    return writer.head + writer.separator.join(pieces) + closing + writer.tail
 
 
-def _is_turn(message: Message, after: Message | None) -> bool:
-    return message.role == "user" and (after is None or after.role != "assistant")
+def _token_ids(writer: BodyWriter, row: PromptRow) -> bytes:
+    if writer.api == "chat" or len(row.messages) > 1:
+        raise UsageError(
+            f"prompt {row.question_id} is a list of token ids, which only the completions API takes, and alone; "
+            "use --api completions"
+        )
+    return msgspec.json.encode(row.messages[0].token_ids)
 
 
 def _message(message: Message, api: str) -> bytes:
@@ -147,7 +158,7 @@ def _frame(request: RequestOptions) -> tuple[bytes, bytes]:
         raise UsageError(f"the request options cannot be written as JSON ({error})") from error
     if request.api == "chat":
         return b'{"messages":[', b"]," + rest + b"}"
-    return b'{"prompt":"', b'",' + rest + b"}"
+    return b'{"prompt":', b"," + rest + b"}"
 
 
 def _merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.evaluator.rows import Row
 from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
 from nemo_skills_specdec.prompts.prepared.verify import PLACEHOLDER_MARK, verify_file
-from nemo_skills_specdec.records import Finding, Message, prompt_sha256, read_prompt_rows
+from nemo_skills_specdec.prompts.rows import read_rows, row_of
+from nemo_skills_specdec.records import Finding, Message, turn_ends
 
 
 def check_input(path: Path) -> list[Finding]:
@@ -26,14 +29,15 @@ def check_input(path: Path) -> list[Finding]:
             f"{path} does not exist{where}; prepare the data, and run from the parent of --data_dir or, with a "
             "benchmark map, from the root of the repository"
         )
-    masked = [row.question_id for row in read_prompt_rows(path) for m in row.messages if PLACEHOLDER_MARK in m.content]
+    read = read_rows(path)
+    masked = [row.question_id for row in read.rows for m in row.messages if PLACEHOLDER_MARK in m.content]
     if masked:
         raise DataError(
             f"{path} holds placeholders in place of texts, e.g. in row {masked[0]}; prepare the data with "
             "ns-specdec prepare"
         )
     if read_manifest(path) is None:
-        return []
+        return read.findings
     verification, _ = verify_file(path)
     if not verification.ok:
         reasons = "; ".join(finding.message for finding in verification.findings if finding.severity == "invalid")
@@ -41,40 +45,25 @@ def check_input(path: Path) -> list[Finding]:
     return verification.findings
 
 
-def conversation_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The messages of an input row, as new objects: our prompt sets have `messages`, others `turns` or `prompt`.
+def conversation_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages of an input row, as new objects.
 
     Raises:
-        DataError: the row has none of them.
+        DataError: the row holds no prompt.
     """
-    if row.get("messages"):
-        return [{"role": message["role"], "content": message["content"]} for message in row["messages"]]
-    for key in ("turns", "prompt", "text"):
-        if row.get(key):
-            texts = row[key] if isinstance(row[key], list) else [row[key]]
-            return [{"role": "user", "content": text} for text in texts]
-    raise DataError("an input row has none of `messages`, `turns`, `prompt`, `text`; one of them is needed")
+    return [msgspec.to_builtins(message) for message in row_of(row, "an input row").row.messages]
 
 
-def split_turns(messages: list[dict[str, str]]) -> list[list[dict[str, str]]]:
-    """What each turn adds to the conversation: up to and including a user message that no assistant message follows."""
-    turns: list[list[dict[str, str]]] = []
-    pending: list[dict[str, str]] = []
-    for position, message in enumerate(messages):
-        pending.append(message)
-        follower = messages[position + 1]["role"] if position + 1 < len(messages) else None
-        if message["role"] == "user" and follower != "assistant":
-            turns.append(pending)
-            pending = []
-    return turns
+def split_turns(messages: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """What each turn adds to the conversation: up to and including a message that `turn_ends` names."""
+    ends = [position + 1 for position in turn_ends([Message(message["role"], "") for message in messages])]
+    return [messages[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def identity_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Question id and category of an input row, as `read_prompt_rows` gives them."""
-    identity = row.get("question_id", row.get("id"))
-    if identity in (None, ""):
-        identity = prompt_sha256([Message(m["role"], m["content"]) for m in conversation_of(row)])[:32]  # type: ignore[arg-type]
-    return str(identity), str(row.get("category") or "uncategorized")
+    """Question id and category of an input row, as `read_rows` gives them."""
+    parsed = row_of(row, "an input row").row
+    return parsed.question_id, parsed.category
 
 
 def together(results: list[Row]) -> Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
+from nemo_skills_specdec.prompts.rows import SUFFIXES, is_prompt_file, prompt_file_stem
 from nemo_skills_specdec.prompts.sets.hub_sets import load_hub_set, load_speculator_benchmarks
 from nemo_skills_specdec.prompts.sets.local_files import load_local_file
 from nemo_skills_specdec.prompts.sets.mini import load_mini
@@ -15,8 +16,6 @@ from nemo_skills_specdec.prompts.sets.random_tokens import load_random
 from nemo_skills_specdec.prompts.sets.spec_bench import load_mt_bench, load_spec_bench
 from nemo_skills_specdec.prompts.sets.tasks import TASKS, loader
 from nemo_skills_specdec.records import Finding
-
-_FILE_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 _LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
     "mini": lambda access, options: PromptSet(rows=load_mini(), origins=[Origin("built in")]),
@@ -35,7 +34,7 @@ def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet
     """Loads a prompt set.
 
     Args:
-        name: one of `NAMES`, `org/name` of a data set on the hub, or the path of a JSONL or JSON file.
+        name: one of `NAMES`, `org/name` of a data set on the hub, or the path of a file of prompts.
         access: reads what is not local.
         options: what to take of it.
 
@@ -44,22 +43,22 @@ def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet
     """
     if name in _LOADERS:
         loaded = _LOADERS[name](access, options)
-    elif name.endswith(_FILE_SUFFIXES):
-        loaded = load_local_file(Path(name))
+    elif is_prompt_file(name):
+        loaded = load_local_file(Path(name), options)
     elif name.count("/") == 1 and all(name.split("/")):
         loaded = load_hub_set(name, access, options)
     else:
         raise UsageError(
             f"there is no prompt set {name!r}; choose one of: speed-bench, {', '.join(NAMES)}, org/name of a data set "
-            "on the hub, or the path of a .jsonl or .json file"
+            f"on the hub, or the path of a file ({', '.join(SUFFIXES)})"
         )
     return _with_distinct_ids(loaded)
 
 
 def folder_name(name: str) -> str:
     """The name of the folder that holds a prepared set."""
-    if name.endswith(_FILE_SUFFIXES):
-        return Path(name).stem
+    if is_prompt_file(name):
+        return prompt_file_stem(name)
     return name.replace("/", "--")
 
 
@@ -68,13 +67,12 @@ def _with_distinct_ids(loaded: PromptSet) -> PromptSet:
     seen: dict[str, int] = {}
     renamed = 0
     for row in loaded.rows:
-        count = seen.get(row.question_id, 0)
-        seen[row.question_id] = count + 1
-        if count:
+        count = seen[row.question_id] = seen.get(row.question_id, 0) + 1
+        if count > 1:
             row.question_id = f"{row.question_id}#{count}"
             renamed += 1
     if renamed:
-        message = f"{renamed} rows had an id that another row has; they were numbered"
+        message = f"{renamed} row{' has' if renamed == 1 else 's have'} the id of another row; these ids were numbered."
         loaded.findings.append(
             Finding(code="ids_numbered", severity="info", message=message, numbers={"rows": renamed})
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import requests
 
-from nemo_skills_specdec.client.schedule import round_robin
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.prepare_data import load_benchmark
-from nemo_skills_specdec.records import Finding, Message, PromptRow, read_prompt_rows
+from nemo_skills_specdec.prompts.rows import read_rows, select
+from nemo_skills_specdec.records import Finding, Message, PromptRow
 from nemo_skills_specdec.studies.config import Benchmark
 
 EMULATED = "emulated"
@@ -43,7 +43,8 @@ def load_prompts(
 ) -> tuple[list[PromptRow], list[Finding]]:
     """As `load_rows`, with what is to be said about the prompts."""
     if benchmark.prompts is not None:
-        return select(read_prompt_rows(Path(benchmark.prompts)), benchmark), []
+        read = read_rows(Path(benchmark.prompts))
+        return selected(read.rows, benchmark), read.findings
     if benchmark.name == EMULATED:
         return emulated_rows(benchmark, count_tokens or _words), [_EMULATED_FINDING]
     loaded = load_benchmark(
@@ -51,31 +52,18 @@ def load_prompts(
         config=benchmark.config,
         data_dir=Path(benchmark.data_dir) if benchmark.data_dir is not None else None,
     )
-    return select(loaded.rows, benchmark), loaded.findings
+    return selected(loaded.rows, benchmark), loaded.findings
 
 
-def select(rows: Sequence[PromptRow], benchmark: Benchmark) -> list[PromptRow]:
-    """The rows of the categories and numbers asked for.
-
-    Raises:
-        UsageError: a category does not exist.
-    """
-    known = sorted({row.category for row in rows})
-    if missing := sorted(set(benchmark.categories) - set(known)):
-        raise UsageError(f"no category {', '.join(missing)} in {benchmark.label}; there are {', '.join(known)}")
-    kept = [row for row in rows if not benchmark.categories or row.category in benchmark.categories]
-    if benchmark.limit_per_category is not None:
-        seen: dict[str, int] = {}
-        limited = []
-        for row in kept:
-            seen[row.category] = seen.get(row.category, 0) + 1
-            if seen[row.category] <= benchmark.limit_per_category:
-                limited.append(row)
-        kept = limited
-    if benchmark.num_prompts is not None and benchmark.num_prompts < len(kept):
-        chosen = set(round_robin([row.category for row in kept])[: benchmark.num_prompts])
-        kept = [row for index, row in enumerate(kept) if index in chosen]
-    return kept
+def selected(rows: Sequence[PromptRow], benchmark: Benchmark) -> list[PromptRow]:
+    """The rows of the categories and numbers that a benchmark asks for."""
+    return select(
+        rows,
+        categories=benchmark.categories,
+        limit_per_category=benchmark.limit_per_category,
+        num_prompts=benchmark.num_prompts,
+        name=benchmark.label,
+    )
 
 
 def emulated_rows(benchmark: Benchmark, count_tokens: CountTokens) -> list[PromptRow]:

@@ -13,7 +13,7 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.evaluator import dataset_folders, generation
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns
 from nemo_skills_specdec.evaluator.dataset_folders import SHIPPED, folder_files, prepare_folder, write_dataset_folder
-from nemo_skills_specdec.records import read_prompt_rows
+from nemo_skills_specdec.prompts.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,7 @@ def test_reading_the_settings_loads_nothing_of_nemo_skills_that_is_heavy():
 
 def test_mini_comes_with_its_rows(tmp_path):
     folder = write_dataset_folder("mini", tmp_path)
-    assert len(read_prompt_rows(folder / "test.jsonl")) == 44
+    assert len(read_rows(folder / "test.jsonl").rows) == 44
 
 
 def test_writing_again_leaves_files_that_are_right_alone(tmp_path):
@@ -155,14 +155,14 @@ def test_prompts_are_found_under_the_names_that_prompt_sets_use(row, contents):
 
 
 def test_a_row_without_a_prompt_is_refused():
-    with pytest.raises(DataError, match="none of `messages`"):
-        conversation_of({"problem": "1 + 1"})
+    with pytest.raises(DataError, match=r"none of the keys messages, .*; it has answer: "):
+        conversation_of({"answer": "2"})
 
 
 def test_a_row_without_an_id_gets_the_one_that_the_standalone_tool_gives_it(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"prompt": "What is rain?"}\n')
-    (row,) = read_prompt_rows(path)
+    (row,) = read_rows(path).rows
     assert identity_of({"prompt": "What is rain?"}) == (row.question_id, row.category)
 
 

@@ -116,9 +116,9 @@ class Table:
         return found
 
     def column_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Every row, with the given columns only."""
+        """Every row: of Parquet files with the given columns only, of JSON files as it is."""
         if not self.is_parquet:
-            yield from ({column: row.get(column) for column in columns} for row in self._json_rows())
+            yield from self._json_rows()
             return
         for file in self.parquet_files():
             for _, table in file.tables(columns):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin, Table
 from nemo_skills_specdec.prompts.hub.repository import DATA_SUFFIXES, Repository, RepositoryFile
-from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, prompt_row, text_id
-from nemo_skills_specdec.records import PromptRow
+from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, text_id
+from nemo_skills_specdec.prompts.rows import ReadRows, columns_of, rows_of
+from nemo_skills_specdec.records import Finding, PromptRow
 
 SPECULATOR_BENCHMARKS = "RedHatAI/speculator_benchmarks"
 _PINNED = {SPECULATOR_BENCHMARKS: "2ae86affa2cb97a972b7fc681dd51c04fbff083e"}
-_FIELDS = ("prompt", "turns", "messages", "text", "question", "instruction")
 
 
 def load_speculator_benchmarks(access: Access, options: SetOptions) -> PromptSet:
@@ -36,24 +36,31 @@ def load_hub_set(repo_id: str, access: Access, options: SetOptions) -> PromptSet
     except DataError:
         # Data in other formats, or made by a script: the hub's own library may still read it.
         return _by_library(repo_id, config, split, options)
-    if options.column not in table.columns():
-        known = ", ".join(table.columns())
-        raise UsageError(f"{repo_id} has no column {options.column!r}; choose with --column from: {known}")
-    rows = rows_of(table.column_rows([options.column]), repo_id, config or split, (options.column,))
-    return PromptSet(rows=rows, origins=_used(access))
+    columns = _columns(repo_id, table.columns(), options.column)
+    read = hub_rows(table.column_rows(columns), repo_id, config or split, options.column)
+    return PromptSet(rows=read.rows, origins=_used(access), findings=read.findings)
 
 
 def _load_files(repo_id: str, access: Access, options: SetOptions, *, everything: bool) -> PromptSet:
     repository = access.repository(repo_id, options.revision or _PINNED.get(repo_id, "main"))
     rows: list[PromptRow] = []
+    findings: list[Finding] = []
     chosen = _chosen(repository, options.subsets, everything)
     for file in chosen:
         table = Table(access, repository, [file])
         name = subset_name(file.path)
-        fields = (options.column,) if options.column else _FIELDS
-        columns = [column for column in table.columns() if column in (*fields, "category")]
-        rows.extend(rows_of(table.column_rows(columns), repo_id, name, fields))
-    return PromptSet(rows=rows, origins=_used(access))
+        columns = _columns(repo_id, table.columns(), options.column)
+        read = hub_rows(table.column_rows(columns), repo_id, name, options.column)
+        rows.extend(read.rows)
+        findings.extend(read.findings)
+    return PromptSet(rows=rows, origins=_used(access), findings=findings)
+
+
+def _columns(repo_id: str, columns: list[str], column: str | None) -> list[str]:
+    """The columns to read; all of them where none looks like a prompt, so that the message can name them."""
+    if column is not None and column not in columns:
+        raise UsageError(f"{repo_id} has no column {column!r}; choose with --column from: {', '.join(columns)}")
+    return columns_of(columns, column) or columns
 
 
 def _chosen(repository: Repository, subsets: Iterable[str], everything: bool) -> list[RepositoryFile]:
@@ -82,45 +89,22 @@ def subset_name(path: str) -> str:
     return base if base in ("train", "test", "validation") else stem
 
 
-def rows_of(
-    records: Iterable[dict[str, Any]], source: str, category: str, fields: tuple[str | None, ...]
-) -> list[PromptRow]:
-    """One row for each record; the first of the fields that it has is the prompt, a list of turns, or messages.
+def hub_rows(records: Iterable[dict[str, Any]], source: str, category: str, column: str | None) -> ReadRows:
+    """The prompt rows of a part of a data set; the part is the category, the records' own the sub-category."""
 
-    Raises:
-        DataError: a record has none of them.
-    """
-    rows = []
-    for number, record in enumerate(records):
-        value = next((record[field] for field in fields if field is not None and record.get(field)), None)
-        turns = _turns(value)
-        if not turns:
-            names = " or ".join(str(field) for field in fields)
-            raise DataError(f"{source}, {category}: record {number} has no {names}; choose the column with --column")
-        own = record.get("category")
-        identity = text_id(f"{source} {category} {number}")
-        rows.append(
-            prompt_row(
-                identity,
-                category,
-                turns,
-                source=source,
-                src_id=f"{category}_{number}",
-                sub_category=str(own) if own and own != category else None,
-            )
-        )
-    return rows
+    def labelled() -> Iterator[tuple[str, dict[str, Any]]]:
+        for number, record in enumerate(records):
+            own = record.get("category")
+            labels = {
+                "question_id": text_id(f"{source} {category} {number}"),
+                "category": category,
+                "sub_category": own if own != category else None,
+                "source": source,
+                "src_id": f"{category}_{number}",
+            }
+            yield f"record {number + 1}", {**record, **labels}
 
-
-def _turns(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value.strip() else []
-    if not isinstance(value, list):
-        return []
-    if all(isinstance(turn, str) for turn in value):
-        return [turn for turn in value if turn.strip()]
-    user = [m for m in value if isinstance(m, dict) and m.get("role", m.get("from")) in ("user", "human")]
-    return [str(m.get("content", m.get("value"))) for m in user]
+    return rows_of(labelled(), f"{source}, {category}:", column=column)
 
 
 def _by_library(repo_id: str, config: str | None, split: str, options: SetOptions) -> PromptSet:
@@ -137,11 +121,9 @@ def _by_library(repo_id: str, config: str | None, split: str, options: SetOption
     except (ValueError, OSError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{repo_id} cannot be loaded: {reason}; check name, --subset and --split") from error
-    if records and options.column not in records[0]:
-        known = ", ".join(records[0])
-        raise UsageError(f"{repo_id} has no column {options.column!r}; choose with --column from: {known}")
-    rows = rows_of(records, repo_id, config or split, (options.column,))
-    return PromptSet(rows=rows, origins=[Origin(repo_id, options.revision)])
+    _columns(repo_id, list(records[0]) if records else [], options.column)
+    read = hub_rows(records, repo_id, config or split, options.column)
+    return PromptSet(rows=read.rows, origins=[Origin(repo_id, options.revision)], findings=read.findings)
 
 
 def _used(access: Access) -> list[Origin]:

@@ -14,6 +14,7 @@ from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
 from nemo_skills_specdec.prompts.hub.json_records import records_of_file
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, local_origin, prompt_row
+from nemo_skills_specdec.prompts.rows import read_records
 from nemo_skills_specdec.records import PromptRow
 
 _COMMIT = "fd2c1cd7d2201ef71db4c5f4e455008f017967bf"
@@ -38,10 +39,8 @@ def load_mt_bench(access: Access, options: SetOptions) -> PromptSet:
 
 def _load(access: Access, options: SetOptions, name: str) -> PromptSet:
     if options.path is not None:
-        return PromptSet(
-            rows=rows_of(records_of_file(options.path), name),
-            origins=[local_origin(options.path)],
-        )
+        records = (record for _, record in read_records(options.path))
+        return PromptSet(rows=rows_of(records, name), origins=[local_origin(options.path)])
     stored = access.cache.file(access.fetcher, _URL, sha256=_SHA256, name="Spec-Bench")
     origin = Origin("hemingkx/Spec-Bench", _COMMIT, "data/spec_bench/question.jsonl", stored.sha256)
     return PromptSet(rows=rows_of(records_of_file(Path(stored.path), name=_URL), name), origins=[origin])
@@ -55,14 +54,15 @@ def rows_of(records: Iterable[dict[str, Any]], source: str) -> list[PromptRow]:
     """
     rows = []
     for number, record in enumerate(records):
-        turns = record.get("turns")
-        if not isinstance(turns, list) or not turns or not str(record.get("question_id", "")).isdigit():
+        turns: Any = record.get("turns")
+        whole = isinstance(turns, list) and turns and all(isinstance(turn, str) and turn.strip() for turn in turns)
+        if not whole or not str(record.get("question_id", "")).isdigit():
             raise DataError(f"{source}: record {number} has no `question_id` or no `turns`; give its question.jsonl")
         rows.append(
             prompt_row(
                 str(record["question_id"]),
                 str(record.get("category") or "uncategorized"),
-                [str(turn) for turn in turns],
+                turns,
                 source=source,
                 src_id=str(record["question_id"]),
             )

@@ -6,7 +6,7 @@ The question goes to the model as it stands, without instruction and without sol
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.access import Access
-from nemo_skills_specdec.prompts.hub.json_records import records_of_file
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, local_origin, prompt_row
+from nemo_skills_specdec.prompts.rows import read_records
 from nemo_skills_specdec.records import PromptRow
 
 
@@ -92,7 +92,8 @@ def load_task(task: Task, access: Access, options: SetOptions) -> PromptSet:
     """The test split of a task set, from a local file or folder, an installed package, or the hub."""
     path = _local(task, options)
     if path is not None:
-        return PromptSet(rows=rows_of(task, _records(path)), origins=[local_origin(path)])
+        records = (record for _, record in read_records(path))
+        return PromptSet(rows=rows_of(task, records), origins=[local_origin(path)])
     config = options.subsets[0] if options.subsets else task.configs[0]
     if config not in task.configs:
         known = ", ".join(str(name) for name in task.configs)
@@ -113,14 +114,14 @@ def rows_of(task: Task, records: Iterable[dict[str, Any]]) -> list[PromptRow]:
     rows = []
     for number, record in enumerate(records):
         question = next((record[field] for field in task.fields if record.get(field)), None)
-        if question is None:
+        if not isinstance(question, str):
             raise DataError(f"{task.name}: record {number} has no {' or '.join(task.fields)}; give its test file")
         key = f"{number}" if task.key is None or record.get(task.key) is None else str(record[task.key])
         rows.append(
             prompt_row(
                 f"{task.name}-{key}" if key.isdigit() else key,
                 task.category,
-                [str(question)],
+                [question],
                 source=task.repo_id,
                 src_id=key,
                 sub_category=_text(record, task.sub_category),
@@ -134,7 +135,7 @@ def _local(task: Task, options: SetOptions) -> Path | None:
     """A local file to read: the one given, the test file in the folder given, or that of an installed package."""
     if options.path is None:
         return _packaged_humaneval() if task.name == "humaneval" and options.revision is None else None
-    if options.path.is_file():
+    if not options.path.is_dir():
         return options.path
     for config in task.configs:
         for folder in (options.path / (config or "data"), options.path):
@@ -156,21 +157,6 @@ def _packaged_humaneval() -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    if path.suffix != ".parquet":
-        yield from records_of_file(path)
-        return
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(256):
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path} ({error}); give a Parquet file") from error
 
 
 def _text(record: dict[str, Any], column: str | None) -> str | None:

@@ -10,7 +10,7 @@ from prepared_rows import ROWS, row, write
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.prepared.export import export
-from nemo_skills_specdec.records import read_prompt_rows
+from nemo_skills_specdec.prompts.rows import read_rows
 
 
 def written(folder: Path, kind: str, out: Path) -> dict[str, list[Any]]:
@@ -90,7 +90,7 @@ def test_prompts_are_plain_and_read_back_with_their_turns(folder: Path, tmp_path
     rows = written(folder, "prompts", tmp_path / "out")["prompts.jsonl"]
     assert rows[0] == {"id": "0" * 31 + "1", "category": "qa", "prompt": "one “quoted” </b>"}
     assert rows[1]["turns"] == ["two", "and two"]
-    back = read_prompt_rows(tmp_path / "out/prompts.jsonl")
+    back = read_rows(tmp_path / "out/prompts.jsonl").rows
     assert [(entry.question_id, entry.category, entry.messages) for entry in back] == [
         (entry.question_id, entry.category, entry.messages) for entry in ROWS
     ]

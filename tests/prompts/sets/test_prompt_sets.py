@@ -206,16 +206,25 @@ def test_a_column_of_any_set(hub: StandIn, access: Access) -> None:
         load(access, "me/set", column="question", split="train")
 
 
-def test_a_column_of_lists_and_of_messages_keeps_its_turns(hub: StandIn, access: Access) -> None:
-    messages = [
-        {"role": "user", "content": "u1"},
+def test_the_hub_and_a_local_file_give_the_same_prompts(hub: StandIn, access: Access, tmp_path: Path) -> None:
+    chat = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "u1"}]},
         {"role": "assistant", "content": "a"},
         {"role": "user", "content": "u2"},
     ]
-    hub.add("me/set", "test.jsonl", lines([{"prompt": ["p1", "p2"], "chat": messages}]))
-    assert turns(load(access, "me/set", column="prompt").rows[0]) == ["p1", "p2"]
-    (row,) = load(access, "me/set", column="chat").rows
-    assert (turns(row), row.multiturn) == (["u1", "u2"], True)
+    records = [
+        {"prompt": ["p1", "p2"], "messages": None},
+        {"messages": chat},
+        {"prompt": None, "messages": None},
+        {"instruction": "i", "input": "n", "prompt": ""},
+    ]
+    hub.add("me/set", "test.jsonl", lines(records))
+    (tmp_path / "test.jsonl").write_bytes(lines(records))
+    there, here = load(access, "me/set"), load(access, str(tmp_path / "test.jsonl"))
+    assert [row.messages for row in there.rows] == [row.messages for row in here.rows]
+    assert [turns(row) for row in here.rows] == [["p1", "p2"], ["s", "u1", "a", "u2"], ["i\n\nn"]]
+    assert [f.code for f in there.findings] == [f.code for f in here.findings] == ["prompts_left_out"]
 
 
 def test_other_formats_need_the_hubs_library(hub: StandIn, access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,51 +275,22 @@ def test_a_part_is_called_after_its_file_or_folder(path: str, name: str) -> None
 # Local files
 
 
-def test_lines_of_every_shape(unreachable: Access, tmp_path: Path) -> None:
-    path = tmp_path / "mine.jsonl"
-    path.write_bytes(
-        lines(
-            [
-                {"prompt": "a", "id": "1"},
-                {"turns": ["b", "c"]},
-                {"text": "d"},
-                {"messages": [{"role": "user", "content": "e"}]},
-            ]
-        )
-    )
-    rows = load(unreachable, str(path)).rows
-    assert [turns(row) for row in rows] == [["a"], ["b", "c"], ["d"], ["e"]]
-    assert rows[0].question_id == "1"
-    assert all(len(row.question_id) == 32 for row in rows[1:])
-
-
-def test_an_array_is_read_like_lines(unreachable: Access, tmp_path: Path) -> None:
+def test_a_local_file_is_a_prompt_set(unreachable: Access, tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps([{"prompt": "a", "category": "x"}, {"turns": ["b", "c"]}], indent=1))
-    rows = load(unreachable, str(path)).rows
-    assert [(row.category, turns(row)) for row in rows] == [("x", ["a"]), ("uncategorized", ["b", "c"])]
-
-
-def test_a_record_of_no_known_shape_is_named(unreachable: Access, tmp_path: Path) -> None:
-    path = tmp_path / "mine.json"
-    path.write_text(json.dumps([{"prompt": "a"}, {"question": "b"}]))
-    with pytest.raises(DataError, match=r"mine.json record 2 has none of `messages`, `turns`"):
-        load(unreachable, str(path))
-
-
-def test_sharegpt_gives_the_human_turns(unreachable: Access, tmp_path: Path) -> None:
-    path = tmp_path / "sharegpt.json"
-    said = {"human": ["h1", "h2"], "gpt": ["g"]}
-    long = [{"from": who, "value": said[who].pop(0)} for who in ("human", "gpt", "human")]
-    conversations = [("x", long), ("y", [{"from": "gpt", "value": "alone"}]), ("x", [{"from": "user", "value": "h3"}])]
-    path.write_text(json.dumps([{"id": key, "conversations": turns} for key, turns in conversations]))
+    path.write_text(json.dumps([{"prompt": "a", "category": "x"}, {"ask": "c", "prompt": ""}], indent=1))
     loaded = load(unreachable, str(path))
-    assert [(row.question_id, turns(row)) for row in loaded.rows] == [("x", ["h1", "h2"]), ("x#2", ["h3"])]
-    assert [(finding.code, finding.numbers) for finding in loaded.findings] == [("conversations_left_out", {"rows": 1})]
+    assert [(row.category, turns(row)) for row in loaded.rows] == [("x", ["a"])]
+    assert [finding.code for finding in loaded.findings] == ["prompts_left_out"]
+    assert loaded.origins[0].source == "mine.json"
+
+
+def test_a_column_of_a_local_file_is_chosen(unreachable: Access, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("ask,prompt\nyes,no\n")
+    assert [turns(row) for row in load(unreachable, str(tmp_path / "mine.csv"), column="ask").rows] == [["yes"]]
 
 
 def test_a_file_that_is_not_there_is_named(unreachable: Access) -> None:
-    with pytest.raises(UsageError, match=r"there is no file none.jsonl"):
+    with pytest.raises(DataError, match=r"cannot read none.jsonl: No such file"):
         load(unreachable, "none.jsonl")
 
 

@@ -6,10 +6,12 @@ from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from nemo_skills_specdec.prompts.rows import read_rows
 from nemo_skills_specdec.prompts.sets.mini import load_mini
-from nemo_skills_specdec.records import Message, PromptRow, read_prompt_rows, write_prompt_rows
+from nemo_skills_specdec.records import Message, PromptRow
 
 ROWS = load_mini()
 DATA = (files("nemo_skills_specdec.prompts.sets") / "data" / "mini.jsonl").read_bytes()
@@ -124,8 +126,8 @@ def test_lines_have_the_keys_of_nemo_skills_in_their_order() -> None:
 
 
 def test_the_set_survives_writing_and_reading_as_a_prompt_file(tmp_path: Path) -> None:
-    write_prompt_rows(tmp_path / "mini.jsonl", ROWS)
-    assert read_prompt_rows(tmp_path / "mini.jsonl") == ROWS
+    (tmp_path / "mini.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in ROWS))
+    assert read_rows(tmp_path / "mini.jsonl").rows == ROWS
 
 
 def test_changing_a_loaded_row_leaves_the_next_load_untouched() -> None:

@@ -1,0 +1,154 @@
+"""Many records as prompt rows: what has no prompt is left out and counted, ids are distinct."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nemo_skills_specdec.errors import DataError, RowError
+from nemo_skills_specdec.prompts.rows.files import read_records
+from nemo_skills_specdec.prompts.rows.shapes import ParsedRow, row_of
+from nemo_skills_specdec.records import Finding, PromptRow, Severity
+
+_EXAMPLES = 3
+
+
+class ReadRows(msgspec.Struct, kw_only=True):
+    """Prompt rows, and what was changed or left out in reading them."""
+
+    rows: list[PromptRow]
+    findings: list[Finding]
+
+
+class _Told(msgspec.Struct):
+    """What is to be said of a reading."""
+
+    without_turn: list[str] = []
+    without_prompt: list[str] = []
+    answers: int = 0
+    numbered: int = 0
+    settings: set[str] = set()
+    first: RowError | None = None
+
+
+def read_rows(path: Path, *, column: str | None = None) -> ReadRows:
+    """Reads a file of prompts, in any format of `read_records` and any shape of `row_of`.
+
+    Args:
+        path: of the file.
+        column: the key that holds the prompt; None looks for it.
+
+    Raises:
+        DataError: the file cannot be read, holds no prompt, or a row (named by its place) is broken.
+        UsageError: a row has no such column.
+    """
+    return rows_of(read_records(path), str(path), column=column)
+
+
+def rows_of(records: Iterable[tuple[str, Mapping[str, Any]]], name: str, *, column: str | None = None) -> ReadRows:
+    """The prompt rows of records that come with their place, such as `line 3`.
+
+    Rows without an id get one that follows from their text, numbered where texts are equal.
+
+    Args:
+        records: from a file or a data set.
+        name: of it, for messages.
+        column: the key that holds the prompt; None looks for it.
+
+    Raises:
+        DataError: there is no prompt, a row is broken, or two rows have the same id.
+        UsageError: a row has no such column.
+    """
+    rows: list[PromptRow] = []
+    places: dict[str, str] = {}
+    derived: Counter[str] = Counter()
+    told = _Told()
+    for place, record in records:
+        try:
+            parsed = row_of(record, f"{name} {place}", column=column)
+        except RowError as error:
+            told.first = told.first or error
+            (told.without_turn if error.no_turn else told.without_prompt).append(f"{place} ({error.reason})")
+            continue
+        row = parsed.row
+        if not parsed.own_id:
+            derived[row.question_id] += 1
+            if derived[row.question_id] > 1:
+                row.question_id += f"#{derived[row.question_id]}"
+                told.numbered += 1
+        if row.question_id in places:
+            raise DataError(
+                f"{name} {place}: duplicate id {row.question_id!r} (first used on {places[row.question_id]}); "
+                "give every prompt its own id, or none"
+            )
+        places[row.question_id] = place
+        _note(parsed, told)
+        rows.append(row)
+    if not rows:
+        raise told.first or DataError(f"{name} holds no prompt; give a file with one prompt a line or record")
+    return ReadRows(rows=rows, findings=_findings(told))
+
+
+def _note(parsed: ParsedRow, told: _Told) -> None:
+    told.answers += parsed.answer_dropped
+    told.settings.update(parsed.settings)
+
+
+def _findings(told: _Told) -> list[Finding]:
+    findings = []
+
+    def say(*, code: str, severity: Severity, number: int, message: str) -> None:
+        if number:
+            findings.append(Finding(code=code, severity=severity, message=message, numbers={"rows": number}))
+
+    gone, bare = told.without_turn, told.without_prompt
+    say(
+        code="conversations_left_out",
+        severity="info",
+        number=len(gone),
+        message=f"{_rows(len(gone))} without a user message to answer {_were(len(gone))} left out: {_some(gone)}.",
+    )
+    say(
+        code="prompts_left_out",
+        severity="warning",
+        number=len(bare),
+        message=f"{_rows(len(bare))} without a prompt that can be sent {_were(len(bare))} left out: {_some(bare)}.",
+    )
+    say(
+        code="answers_left_out",
+        severity="info",
+        number=told.answers,
+        message=f"The last message of {_rows(told.answers)} is the assistant's and was left out.",
+    )
+    say(
+        code="ids_numbered",
+        severity="info",
+        number=told.numbered,
+        message=f"{_rows(told.numbered)} without an id {_have(told.numbered)} the text of an earlier one; "
+        "ids that follow from the text were numbered.",
+    )
+    if told.settings:
+        names = ", ".join(sorted(told.settings))
+        message = f"The rows' own request settings are not used, the run's are: {names}."
+        findings.append(Finding(code="row_settings_ignored", severity="info", message=message))
+    return findings
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _some(places: list[str]) -> str:
+    return ", ".join(places[:_EXAMPLES]) + (", ..." if len(places) > _EXAMPLES else "")
