@@ -22,7 +22,6 @@ import msgspec
 from nemo_skills_specdec.errors import ServerError
 
 STOP_SECONDS = 10.0
-_POLL_SECONDS = 0.05
 _LOG_LINES = 12
 _PR_SET_PDEATHSIG = 1
 

@@ -14,7 +14,6 @@ from nemo_skills_specdec.launch.methods import Method, to_sglang, to_vllm
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 
 HOST = "127.0.0.1"
-_NAMES = {"vllm": "vLLM", "sglang": "SGLang"}
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

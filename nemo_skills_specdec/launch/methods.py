@@ -7,7 +7,6 @@ included, so a chain of K drafts has K + 1 of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -248,8 +247,6 @@ def to_embedded(method: Method, options: EmbeddedOptions) -> EmbeddedOptions:
         prompt_lookup_min=method.prompt_lookup_min or method.prompt_lookup_max,
     )
 
-
-TRANSLATE: dict[str, Callable[[Method, str | None], Translation]] = {"vllm": to_vllm, "sglang": to_sglang}
 
 _SGLANG: dict[str, tuple[str, tuple[int, ...]]] = {
     "ngram": ("NGRAM", (0, 5, 3)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import HUB, Fetcher, HttpError
 
 DATA_SUFFIXES = (".parquet", ".jsonl", ".json", ".jsonl.gz")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class GatedError(UsageError):
@@ -146,11 +144,6 @@ def data_files(
     listed = ", ".join(sorted(names)[:8]) or "none"
     wanted = f"config {config!r}, split {split!r}" if config else f"split {split!r}"
     raise DataError(f"{repository.repo_id} at {repository.sha[:12]} has no data file for {wanted}; it has: {listed}")
-
-
-def is_commit(revision: str) -> bool:
-    """Whether a revision is a full commit hash."""
-    return _COMMIT.fullmatch(revision) is not None
 
 
 def _file(entry: dict[str, Any]) -> RepositoryFile:
