@@ -1,9 +1,13 @@
 """Trees run on the embedded engine: counts by rank, and predictions that hold."""
 
 import msgspec
+import numpy as np
 import pytest
 
+from nemo_skills_specdec.embedded.draft_tree import parse_tree
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.trees.measured import _expected, _rates_after
+from nemo_skills_specdec.trees.rank_rates import expected_length, rates_of_counts
 
 HOW = {"max_tokens": 32, "temperature": 0.0}
 
@@ -86,3 +90,22 @@ def test_a_prediction_needs_the_same_prompts(probe, prompts):
         predict(probe, run_tree(chain(1), prompts[:2], max_tokens=4))
     with pytest.raises(UsageError, match="no prompt"):
         run_tree(chain(1), [], max_tokens=4)
+
+
+def test_the_expectation_of_a_table_of_many_rows_is_that_of_each_row():
+    probe, rng = parse_tree("3x2x1"), np.random.default_rng(2)
+    offered = np.zeros((5, 3, 3, 3))
+    offered[:, 0, 0, :] = 1000
+    offered[:, 1, :, :2] = rng.integers(200, 300, (5, 3, 1))
+    offered[:, 2, :2, 0] = rng.integers(100, 150, (5, 2))
+    accepted = np.floor(offered * rng.uniform(0.1, 0.3, offered.shape))
+    table = np.stack([offered, accepted], axis=1).reshape(5, -1)
+    tree = parse_tree("2x2x1x1")
+    for index, found in enumerate(_expected(tree, table, probe)):
+        after = _rates_after(offered[index : index + 1], accepted[index : index + 1])[0].tolist()
+        rates = rates_of_counts(
+            offered[index].sum(axis=1).astype(int).tolist(),
+            accepted[index].sum(axis=1).astype(int).tolist(),
+            after=after,
+        )
+        assert found == pytest.approx(expected_length(tree, rates))
