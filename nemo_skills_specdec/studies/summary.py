@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from nemo_skills_specdec.compare.speedup import Answered, Speedup, by_category, read_answers, speedup
+from nemo_skills_specdec.compare.speedup import Speedup, by_category, speedup
 from nemo_skills_specdec.measurement.result import Part
+from nemo_skills_specdec.measurement.run import OutputRow, load_run
 from nemo_skills_specdec.statistics import mean
 from nemo_skills_specdec.studies.baselines import Baseline, baseline_of
 from nemo_skills_specdec.studies.config import config_hash
@@ -75,7 +76,7 @@ def summarize(runs: Sequence[FoundRun]) -> Summary:
     """
     counting = list(latest(runs).values())
     finished = [run for run in counting if run.state == "finished"]
-    answers = {run.config_hash: read_answers(run.directory) for run in finished}
+    answers = {run.config_hash: load_run(run.directory).rows for run in finished}
     rows = [row for run in finished for row in _rows(run, baseline_of(run, finished), answers)]
     return Summary(
         rows=rows,
@@ -104,7 +105,7 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(runs=len(values), mean=middle, deviation=deviation, low=min(values), high=max(values))
 
 
-def _rows(run: FoundRun, baseline: Baseline, answers: dict[str, list[Answered]]) -> list[Row]:
+def _rows(run: FoundRun, baseline: Baseline, answers: dict[str, list[OutputRow]]) -> list[Row]:
     assert run.evaluation is not None
     parts = {OVERALL: run.evaluation.overall, **run.evaluation.categories}
     rows = []

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemo_skills_specdec.compare.speedup import Answered, speedup
+from nemo_skills_specdec.compare.speedup import speedup
+from nemo_skills_specdec.measurement.run import OutputRow
 from nemo_skills_specdec.records import RequestRecord
 
 
@@ -22,7 +23,7 @@ def answer(name, tokens, *, ttft=0.1, seconds=1.0, text="x", error=None, categor
         ttft_seconds=ttft if streamed else None,
         tpot_seconds=seconds / (tokens - 1) if streamed and tokens > 1 else None,
     )
-    return Answered(question_id=name, category=category, requests=[request])
+    return OutputRow(question_id=name, category=category, requests=[request])
 
 
 def test_user_and_total_speed_are_ratios_of_sums():

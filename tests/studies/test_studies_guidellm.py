@@ -175,6 +175,6 @@ def test_a_real_guidellm_gives_the_acceptance_that_our_own_client_gives(tmp_path
 
 
 def rows_of(directory):
-    from nemo_skills_specdec.compare.speedup import read_answers
+    from nemo_skills_specdec.measurement.run import load_run
 
-    return read_answers(directory)
+    return load_run(directory).rows
