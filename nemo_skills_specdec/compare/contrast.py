@@ -1,8 +1,8 @@
 """The difference of one figure between two groups of runs, and how sure one may be of it.
 
-A group is one configuration, measured once or several times with the same prompts. Its value is the mean over its runs
-of g(sum of numerators / sum of denominators), the sums over prompts; g is the logarithm for figures that are compared as
-a ratio, and nothing for those compared as a difference. Two kinds of noise stand in the way:
+A group is one configuration, measured once or several times with the same prompts. Its value is the mean over its
+runs of g(sum of numerators / sum of denominators), the sums over prompts; g is the logarithm for figures that are
+compared as a ratio, and the identity for those compared as a difference. Two kinds of noise stand in the way:
 
     prompts   another draw of prompts would give another difference. Its variance V1 is the jackknife's, leaving out one
               prompt in all runs of both groups at a time: what a prompt does in both cancels. n - 1 degrees of freedom
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FEWEST_PROMPTS = 5
 """Below this there is no interval: too few prompts say too little about how prompts differ."""
-_SMALLEST_P = 1e-12
+_SMALLEST_P, _LARGEST_P = 1e-12, 0.999999
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,16 +80,30 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
         """The smallest significance at which zero lies outside the interval; not below 1e-12."""
         if not self.known:
             return None
-        if self.value == 0:
-            return 1.0
         wanted = abs(self.value)
-        if self.reach(_SMALLEST_P) < wanted:
+        if wanted == 0:
+            return 1.0
+        if self.reach(_SMALLEST_P) <= wanted:
             return _SMALLEST_P
-        low, high = math.log(_SMALLEST_P), -1e-9
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.reach(math.exp(middle)) < wanted else (middle, high)
-        return math.exp(high)
+        # The false-position method (Illinois) for ln reach as a function of ln p; reach is zero at p = 1.
+        low, high = math.log(_SMALLEST_P), math.log(_LARGEST_P)
+        above, below = _excess(self.reach(_SMALLEST_P), wanted), _excess(self.reach(_LARGEST_P), wanted)
+        if below >= 0:
+            return 1.0
+        for _ in range(60):
+            middle = (low * below - high * above) / (below - above)
+            found = _excess(self.reach(math.exp(middle)), wanted)
+            if abs(found) < 1e-9:
+                break
+            if found > 0:
+                low, above, below = middle, found, below / 2
+            else:
+                high, below, above = middle, found, above / 2
+        return math.exp(middle)
+
+
+def _excess(reach: float, wanted: float) -> float:
+    return math.log(reach / wanted)
 
 
 def by_prompt(
@@ -115,13 +129,12 @@ def by_prompt(
         return None
     scale = np.log if ratio else _itself
     values = [[float(scale(total[0] / total[1])) for total in group] for group in sums]
-    variance = _prompt_variance(groups, scale)
     found = by_run(*values, run_noise=run_noise, ratio=ratio)
-    return msgspec.structs.replace(
-        found,
-        prompt_variance=variance,
-        prompt_freedom=max(len(groups[0][0]) - 1, 1) if variance is not None else math.inf,
-    )
+    variance = _prompt_variance(groups, scale)
+    if variance is None:
+        # Noise from run to run alone would promise a certainty that so few prompts do not give.
+        return Contrast(value=found.value)
+    return msgspec.structs.replace(found, prompt_variance=variance, prompt_freedom=len(groups[0][0]) - 1)
 
 
 def by_run(

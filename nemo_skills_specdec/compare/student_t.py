@@ -21,12 +21,12 @@ def two_sided_quantile(p: float, degrees_of_freedom: float) -> float:
     if degrees_of_freedom >= _LARGE:
         return -NormalDist().inv_cdf(p / 2)
     # Newton's method for ln p as a function of ln t, which is concave; steps are bounded lest p underflow.
-    t = 1.0
+    t = max(-NormalDist().inv_cdf(p / 2), 1e-3)
     for _ in range(100):
         found = two_sided_p(t, degrees_of_freedom)
         step = min(found * math.log(found / p) / (2 * t * _density(t, degrees_of_freedom)), 0.7)
         t *= math.exp(step)
-        if abs(step) < 1e-13:
+        if abs(step) < 1e-12:
             break
     return t
 
@@ -45,7 +45,7 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
         # Beyond the mean the fraction converges slowly; the function is symmetric.
         return 1 - _incomplete_beta(b, a, 1 - x)
     fraction = 1.0
-    for m in range(60 + int(4 * math.sqrt(max(a, b))), -1, -1):
+    for m in range(16 + int(2 * math.sqrt(max(a, b))), -1, -1):
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         fraction = 1 + odd / fraction
         if m:

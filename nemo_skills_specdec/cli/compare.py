@@ -1,0 +1,201 @@
+"""`ns-specdec compare`: is it better, by how much, and is that more than noise?"""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from nemo_skills_specdec.compare.comparison import ComparedGroup, Comparison
+
+GATES, OUTPUT = "Thresholds", "Output"
+
+
+class AllowedKey(str, Enum):
+    """Differences that may be accepted."""
+
+    prompts = "prompts"
+    sampling = "sampling"
+    max_tokens = "max_tokens"
+    concurrency = "concurrency"
+    load = "load"
+    model = "model"
+    validity = "validity"
+
+
+class Undecided(str, Enum):
+    """What a threshold that the measurements do not decide amounts to."""
+
+    passes = "pass"
+    fails = "fail"
+
+
+def compare(
+    baseline: Annotated[Path, typer.Argument(help="Run directory, or a study or folder with its repeats.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, studies or folders; repeats are found.")
+    ],
+    baseline_repeat: Annotated[
+        list[Path] | None, typer.Option(help="Another run of the baseline; may be repeated.")
+    ] = None,
+    allow: Annotated[
+        list[AllowedKey] | None, typer.Option(help="Compare although this differs; may be repeated.")
+    ] = None,
+    significance: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Accepted probability of a false verdict.")
+    ] = 0.05,
+    run_noise: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Relative noise of timings from run to run, without repeats.")
+    ] = 0.1,
+    max_al_drop: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Largest fraction of AL that may be lost.", rich_help_panel=GATES),
+    ] = None,
+    min_speedup: Annotated[
+        float | None, typer.Option(min=0.0, help="Smallest ratio of tok/s per user.", rich_help_panel=GATES)
+    ] = None,
+    min_system_speedup: Annotated[
+        float | None, typer.Option(min=0.0, help="Smallest ratio of tok/s of the system.", rich_help_panel=GATES)
+    ] = None,
+    undecided: Annotated[
+        Undecided, typer.Option(help="What a threshold inside the interval amounts to.", rich_help_panel=GATES)
+    ] = Undecided.passes,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.json and comparison.md.", rich_help_panel=OUTPUT)
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="File for the thresholds as JUnit XML.", rich_help_panel=OUTPUT)
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print comparison.json on stdout, nothing else.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Compare runs with a baseline, prompt by prompt, with the noise of prompts and of runs in every interval.
+
+    Exit code 1 if a threshold is violated, 2 if the runs were not measured alike.
+    """
+    import msgspec
+
+    from nemo_skills_specdec.compare.comparability import KEYS
+    from nemo_skills_specdec.compare.comparison import How, compare_groups
+    from nemo_skills_specdec.compare.gate import Thresholds
+    from nemo_skills_specdec.compare.selection import select
+
+    how = How(
+        significance=significance,
+        run_noise=run_noise,
+        thresholds=Thresholds(max_al_drop=max_al_drop, min_speedup=min_speedup, min_system_speedup=min_system_speedup),
+    )
+    allowed = [key for key in KEYS if AllowedKey(key) in (allow or ())]
+    chosen = select([baseline, *(baseline_repeat or ())], runs, allowed)
+    comparisons = [compare_groups(one.baseline, one.run, how, one.accepted) for one in chosen]
+    encoded = msgspec.json.encode({"comparisons": comparisons})
+    _write(comparisons, encoded, output_dir, junit)
+    if json_output:
+        sys.stdout.write(encoded.decode() + "\n")
+    else:
+        _show(comparisons)
+    outcomes = {result.outcome for one in comparisons for result in one.thresholds}
+    if "violated" in outcomes or ("undecided" in outcomes and undecided is Undecided.fails):
+        raise typer.Exit(1)
+
+
+def _write(comparisons: Sequence[Comparison], encoded: bytes, output_dir: Path | None, junit: Path | None) -> None:
+    import msgspec
+
+    from nemo_skills_specdec.compare.junit import junit_xml
+    from nemo_skills_specdec.compare.markdown import comparison_markdown
+    from nemo_skills_specdec.files import write_atomically
+
+    if output_dir is not None:
+        write_atomically(output_dir / "comparison.json", msgspec.json.format(encoded, indent=2) + b"\n")
+        text = "\n".join(map(comparison_markdown, comparisons))
+        write_atomically(output_dir / "comparison.md", text.encode())
+    if junit is not None:
+        write_atomically(junit, junit_xml(comparisons))
+
+
+def _show(comparisons: Sequence[Comparison]) -> None:
+    from rich.console import Console
+
+    from nemo_skills_specdec.compare.wording import reasons_of, threshold_text
+    from nemo_skills_specdec.report.terminal import findings_lines
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    for comparison in comparisons:
+        for name, side in (("baseline", comparison.baseline), ("run", comparison.run)):
+            console.print(f"{name:8}  {_side(side)}", markup=False)
+        same = "" if comparison.same_text is None else f", {comparison.same_text:.0%} with the same text"
+        console.print(f"{comparison.prompts} prompts answered by all runs{same}")
+        console.print(_total_table(comparison))
+        if comparison.categories:
+            console.print("\nby category, with the verdict where there is one; intervals are in comparison.md")
+            console.print(_category_table(comparison))
+        if by_run := [change.title for change in comparison.overall if change.noise == ["runs"]]:
+            console.print(
+                f"intervals of {', '.join(by_run)} hold only noise from run to run, not the choice of prompts"
+            )
+        for reason, titles in reasons_of(comparison.overall).items():
+            console.print(f"{', '.join(titles)}: {reason}", markup=False)
+        for result in comparison.thresholds:
+            console.print(threshold_text(result), markup=False)
+        for line in findings_lines(comparison.findings):
+            console.print(line)
+        console.print()
+
+
+def _total_table(comparison: Comparison) -> Table:
+    from nemo_skills_specdec.compare.wording import UNKNOWN, change_text, interval_text, value_text
+
+    table = _empty_table("figure", "baseline", "run", "change", f"{100 * (1 - comparison.significance):g}% CI")
+    table.add_column("verdict", no_wrap=True)
+    for change in comparison.overall:
+        if change.run is not None:
+            table.add_row(
+                change.title,
+                value_text(change, change.baseline),
+                value_text(change, change.run),
+                change_text(change),
+                interval_text(change),
+                change.verdict if change.p_value is not None else UNKNOWN,
+            )
+    return table
+
+
+def _category_table(comparison: Comparison) -> Table:
+    from nemo_skills_specdec.compare.wording import change_text, value_text
+
+    titles = [change.title for change in next(iter(comparison.categories.values()))]
+    table = _empty_table("category", "AL", "", *titles)
+    for name, changes in comparison.categories.items():
+        words = [f" {change.verdict}" if change.verdict != "not distinguishable" else "" for change in changes]
+        table.add_row(
+            name,
+            value_text(changes[0], changes[0].baseline),
+            value_text(changes[0], changes[0].run),
+            *(change_text(change) + word for change, word in zip(changes, words, strict=True)),
+        )
+    return table
+
+
+def _empty_table(head: str, *names: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(head, no_wrap=True, overflow="ellipsis", max_width=19)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _side(group: ComparedGroup) -> str:
+    count = len(group.directories)
+    return f"{group.label} ({group.directories[0] if count == 1 else f'{count} runs'})"
