@@ -99,7 +99,7 @@ def ours(url: str, streams: int) -> tuple[int, int, float | None]:
     load = LoadOptions(concurrency=None)
     sent = send_all(talks, url=url, request=RequestOptions(model="m", max_tokens=9), load=load)
     complete = sum(exchange.error is None for exchange in sent.exchanges)
-    return complete, sum(len(exchange.frames) for exchange in sent.exchanges), sent.lag.p99_seconds
+    return complete, sum(len(exchange.frames) for exchange in sent.exchanges), sent.lateness.p99_seconds
 
 
 def plain(url: str, streams: int) -> tuple[int, int, float | None]:

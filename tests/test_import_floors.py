@@ -12,7 +12,7 @@ import nemo_skills_specdec
 PACKAGE = Path(nemo_skills_specdec.__file__).parent
 FLOORS = [
     {"errors"},
-    {"acceptance", "processes", "files"},
+    {"acceptance", "processes", "files", "tls"},
     {"embedded"},
     {"statistics"},
     {"records"},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,7 +11,6 @@ from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.records import Message, PromptRow, turn_ends
 
-_PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _PROMPT_KEYS = {"chat": "messages", "completions": "prompt"}
 
 
@@ -30,25 +27,6 @@ class BodyWriter(msgspec.Struct, frozen=True, kw_only=True):
     head: bytes
     tail: bytes
     separator: bytes
-
-
-def endpoint(url: str, api: str) -> str:
-    """The address requests go to: `url` may be the server's, with or without `/v1`, or already the endpoint's.
-
-    Raises:
-        UsageError: it is no http or https address.
-    """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    try:
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError("the server's URL is no http address; write it like http://localhost:8000")
-    path = parts.path.rstrip("/")
-    if not path.endswith("/completions"):
-        path += _PATHS[api] if re.search(r"/v\d+$", path) else "/v1" + _PATHS[api]
-    return parts._replace(path=path, fragment="").geturl()
 
 
 def body_writer(request: RequestOptions) -> BodyWriter:

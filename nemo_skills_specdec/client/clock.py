@@ -1,16 +1,9 @@
-"""The client's clock, and how late the client itself is."""
+"""The clock of a run."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-
-import numpy as np
-
-from nemo_skills_specdec.client.exchange import LoopLag
-
-PROBE_SECONDS = 0.02
+from collections.abc import Callable
 
 
 def epoch_clock() -> Callable[[], float]:
@@ -18,20 +11,3 @@ def epoch_clock() -> Callable[[], float]:
     tick = time.perf_counter
     offset = time.time() - tick()
     return lambda: tick() + offset
-
-
-async def probe_lag(lags: list[float]) -> None:
-    """Appends, until cancelled, how many seconds too late a timer of this event loop ran."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + PROBE_SECONDS
-        await asyncio.sleep(PROBE_SECONDS)
-        lags.append(loop.time() - due)
-
-
-def lag_of(lags: Sequence[float]) -> LoopLag:
-    """The percentiles of what `probe_lag` found."""
-    if not lags:
-        return LoopLag(samples=0, p50_seconds=None, p99_seconds=None, max_seconds=None)
-    p50, p99, top = (float(value) for value in np.percentile(np.asarray(lags), (50, 99, 100)))
-    return LoopLag(samples=len(lags), p50_seconds=p50, p99_seconds=p99, max_seconds=top)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -38,9 +39,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
         request_rate: conversations started per second; None to start the next as soon as one ends.
         arrival: spacing of a request rate; `poisson` draws exponential gaps from `seed`.
         order: `given`, or `round_robin` over the categories, so that a run cut short has seen all of them.
-        timeout_seconds: for one request, from sending to its last byte.
+        timeout_seconds: for one request, from sending to its last byte; opening a connection has 20 s at most.
         max_seconds: no conversation starts later than this after the first; those in flight finish. None for no limit.
         proxy_from_env: whether `HTTP_PROXY`, `NO_PROXY` and their like are obeyed; a proxy in between distorts timing.
+        ca_file: certificates to trust, in place of the system's and of those that `SSL_CERT_FILE` names.
+        insecure: whether to leave the server's certificate unchecked.
     """
 
     concurrency: int | None = 32
@@ -51,18 +54,22 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_seconds: float | None = None
     seed: int = 0
     proxy_from_env: bool = False
+    ca_file: Path | None = None
+    insecure: bool = False
 
 
 class Exchange(msgspec.Struct, kw_only=True):
-    """One request and what came back, undecoded. Times are seconds since the epoch, from one monotonic clock.
+    """One request and what came back, undecoded. Times are seconds since the epoch on a clock that never jumps.
+
+    Times of arrival are the kernel's where it tells them (Linux), so they do not depend on how busy this client was.
 
     Attributes:
         turn: 0-based number of the generated turn.
         scheduled_at: when the schedule wanted it sent: its arrival time under a request rate, otherwise when a place
             among the concurrent conversations became free; for a later turn, when the turn before it ended.
-        sent_at: when it was handed to the socket; opening a connection, where one is needed, comes after it.
+        sent_at: when its first byte was handed to the socket of an open connection.
         ended_at: arrival of `[DONE]`, or of the last byte where there is no `[DONE]`, or when it failed.
-        chunk_times: arrival of each SSE frame with data, `[DONE]` left out; empty where not streamed.
+        chunk_times: arrival of the last byte of each SSE frame with data, `[DONE]` left out; empty where not streamed.
         frames: the payloads of those frames, or the one body where not streamed; empty for an HTTP error.
         sent: False for a later turn that was never sent because an earlier one failed; its times are then all equal.
         error: one line saying why the request failed; None if it did not.
@@ -88,29 +95,39 @@ class Exchange(msgspec.Struct, kw_only=True):
     retry_after_seconds: float | None = None
 
 
-class LoopLag(msgspec.Struct, frozen=True, kw_only=True):
-    """How late the client itself woke up during the window, in seconds.
+class Delays(msgspec.Struct, frozen=True, kw_only=True):
+    """How late this client was with something during a run, in seconds; all None without samples.
 
-    A timer due every 20 ms is compared with when it ran. About 1 ms is the timer's own resolution; a p99 far above it
-    says that the client, not the server, was the bottleneck, and that times of chunks are late by about as much.
+    Attributes:
+        p50_seconds: with p99 and max, over the whole run.
+        opening_p99_seconds: with max, over its first second, where a burst would hide in a percentile of the whole.
+        worst_second_p99_seconds: the largest p99 of any second.
     """
 
     samples: int
-    p50_seconds: float | None
-    p99_seconds: float | None
-    max_seconds: float | None
+    p50_seconds: float | None = None
+    p99_seconds: float | None = None
+    max_seconds: float | None = None
+    opening_p99_seconds: float | None = None
+    opening_max_seconds: float | None = None
+    worst_second_p99_seconds: float | None = None
 
 
 class Sent(msgspec.Struct, kw_only=True):
     """Everything one call of the client did.
 
     Attributes:
-        exchanges: in the order of the conversations given, turn by turn; failed ones included.
+        exchanges: in the order of the rows given, turn by turn; failed ones included. Empty where they were not kept.
         not_sent: `question_id` of every conversation that was never started. They have not failed.
         interrupted: whether the user stopped it; what was in flight is in `exchanges` with the outcome `interrupted`.
         gave_up: why no further conversation was started: nothing at the address ever accepted a connection.
-        started_at: seconds since the epoch when the schedule began.
+        started_at: seconds since the epoch when the schedule began; connections were opened before.
         ended_at: seconds since the epoch when the last request was over.
+        lateness: from the arrival of bytes until this client read them.
+        kernel_times: whether arrivals are the kernel's; otherwise they are when the bytes were read, and `lateness`
+            counts from when this client began to look at what had arrived.
+        dispatch: from when a request could be sent, by the schedule and by the places in flight, until it was.
+        lowered_concurrency: to how many connections the limit on open files held this client; None if it did not.
     """
 
     exchanges: list[Exchange]
@@ -119,7 +136,10 @@ class Sent(msgspec.Struct, kw_only=True):
     gave_up: str | None
     started_at: float
     ended_at: float
-    lag: LoopLag
+    lateness: Delays
+    kernel_times: bool
+    dispatch: Delays
+    lowered_concurrency: int | None = None
 
 
 class Answer(msgspec.Struct, kw_only=True):

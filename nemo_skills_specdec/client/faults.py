@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import aiohttp
 import msgspec
 
 from nemo_skills_specdec.records import Outcome
@@ -49,29 +46,25 @@ def without_secrets(data: bytes, secrets: Sequence[str]) -> bytes:
     return data
 
 
-def connection_fault(error: BaseException, *, seconds: float, chunks: int) -> tuple[Outcome, str]:
-    """Why sending or receiving broke off after so many chunks, and whether the server may have seen the request."""
+def broken_fault(outcome: Outcome, detail: str, *, seconds: float, size: int, chunks: int = 0) -> str:
+    """Why no complete response came.
+
+    Args:
+        detail: what is known of the cause; empty where the server closed the connection.
+        seconds: the time-out.
+        size: bytes that had arrived.
+        chunks: of the answer, among them.
+    """
     after = f" after {chunks} chunks" if chunks else ""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "unreachable", "cannot connect: no answer from the address"
-    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-        return "timed_out", f"no complete answer within {seconds:g} s{after}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return (
-            "unreachable",
-            f"cannot connect: the server's certificate is not trusted ({error.certificate_error})",
-        )
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "unreachable", f"cannot connect: the host {error.host} is unknown"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        reason = os.strerror(number) if number and number > 0 else str(error.os_error)
-        return "unreachable", f"cannot connect to {error.host}:{error.port}: {reason}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "lost", "the server closed the connection without answering"
-    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)):
-        return "lost", f"the connection was lost{after or ' before the answer'}: {error}"
-    return "lost", f"{type(error).__name__}{after}: {error}"
+    if outcome == "timed_out":
+        return f"no complete answer within {seconds:g} s{after}"
+    if outcome == "interrupted":
+        return "interrupted"
+    if outcome == "lost":
+        if not size and not detail:
+            return "the server closed the connection without answering"
+        return f"the connection was lost{after or ' before the answer'}: {detail or 'closed by the server'}"
+    return detail
 
 
 def retry_after(value: str | None) -> float | None:

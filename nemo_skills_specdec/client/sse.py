@@ -2,10 +2,72 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+import msgspec
+
 DONE = b"[DONE]"
 """The payload that ends a completion stream."""
 
+MAX_EVENT = 1 << 24
+"""Bytes of one event; no honest one comes near."""
+
 _BOM = b"\xef\xbb\xbf"
+_BLANK_LINE = re.compile(rb"\n[\r\n]|\r\r")
+
+
+class EventStream(msgspec.Struct):
+    """What a completion stream held, up to `[DONE]`.
+
+    Attributes:
+        frames: the payloads of its events.
+        times: when the last byte of each had arrived.
+        done_at: when `[DONE]` had arrived; None if it never did.
+        overlong: whether reading stopped at an event of more than `MAX_EVENT` bytes.
+    """
+
+    frames: list[bytes] = []
+    times: list[float] = []
+    done_at: float | None = None
+    overlong: bool = False
+
+
+def read_events(pieces: Sequence[bytes], times: Sequence[float], *, ended: bool = True) -> EventStream:
+    """Frames the pieces of a body that arrived at these times, however it was cut into pieces.
+
+    Args:
+        ended: whether nothing follows. What is left is an event then: some servers leave out the last blank line.
+    """
+    stream = EventStream()
+    kept: list[bytes] = []
+    length = 0
+    for piece, at in zip(pieces, times, strict=True):
+        if kept and piece:
+            kept.append(piece)
+            length += len(piece)
+            # Only a blank line ends an event; looking for it here keeps long events from being joined again and again.
+            if _BLANK_LINE.search(kept[-2][-2:] + piece) is None:
+                if length > MAX_EVENT:
+                    stream.overlong = True
+                    return stream
+                continue
+            piece = b"".join(kept)
+        payloads, rest = split_events(piece)
+        kept, length = ([rest], len(rest)) if rest else ([], 0)
+        for payload in payloads:
+            if payload == DONE:
+                stream.done_at = at
+                return stream
+            stream.frames.append(payload)
+            stream.times.append(at)
+    for payload in last_events(b"".join(kept)) if ended else ():
+        if payload == DONE:
+            stream.done_at = times[-1]
+            break
+        stream.frames.append(payload)
+        stream.times.append(times[-1])
+    return stream
 
 
 def split_events(data: bytes) -> tuple[list[bytes], bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.client.exchange import RequestOptions, Sent
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.measurement.result import has_statistics, per_request_counts
 from nemo_skills_specdec.measurement.window import check_sources, check_traffic, describe_steps, sent_by
@@ -238,17 +238,40 @@ def _dispersion(groups: Sequence[tuple[int, int]]) -> float | None:
     return sum((a - p * d) ** 2 / (d * p * (1 - p)) for a, d in groups) / (len(groups) - 1)
 
 
-def check_lag(lags: Sequence[LoopLag]) -> list[Finding]:
-    """Whether this client itself was too slow, so that what it timed is partly its own doing."""
-    worst = max((lag.p99_seconds for lag in lags if lag.p99_seconds is not None), default=None)
-    if worst is None or worst < SLOW_CLIENT_SECONDS:
-        return []
-    return [
+def check_client(sendings: Sequence[Sent]) -> list[Finding]:
+    """Whether this client itself was too slow or too small, so that what it measured is partly its own doing."""
+    findings: list[Finding] = []
+    lowered = [sent.lowered_concurrency for sent in sendings if sent.lowered_concurrency is not None]
+    if lowered:
+        findings.append(
+            Finding(
+                code="concurrency_lowered",
+                severity="warning",
+                message=f"The limit on open files let this client open {min(lowered)} connections at once, fewer than "
+                "the concurrency asked for. Raise it with ulimit -n.",
+                numbers={"connections": min(lowered)},
+            )
+        )
+    delays = [delay for sent in sendings for delay in (sent.lateness, sent.dispatch)]
+    worst = max((delay.worst_second_p99_seconds or 0.0 for delay in delays), default=0.0)
+    if worst < SLOW_CLIENT_SECONDS:
+        return findings
+    late = max(sent.lateness.p99_seconds or 0.0 for sent in sendings)
+    unsent = max(sent.dispatch.p99_seconds or 0.0 for sent in sendings)
+    effect = (
+        "Arrival times are the kernel's, so TTFT and inter-chunk times do not hold this delay, but later requests were "
+        "sent late"
+        if all(sent.kernel_times for sent in sendings)
+        else "TTFT and inter-chunk times hold that much of the client's own delay"
+    )
+    findings.append(
         Finding(
             code="client_slow",
             severity="warning",
-            message=f"This client's event loop ran up to {worst * 1000:.0f} ms late (p99): TTFT and inter-chunk times "
-            "hold that much of the client's own delay. Lower the concurrency, or give the client a core of its own.",
-            numbers={"lag_p99_seconds": worst},
+            message=f"This client was up to {worst * 1000:.0f} ms late (p99 of its worst second): over the whole run "
+            f"it read what had arrived {late * 1000:.0f} ms late and sent requests {unsent * 1000:.0f} ms late (p99). "
+            f"{effect}. Lower the concurrency, or give the client a core of its own.",
+            numbers={"lag_p99_seconds": worst, "lateness_p99_seconds": late, "dispatch_p99_seconds": unsent},
         )
-    ]
+    )
+    return findings

@@ -10,7 +10,7 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.client.answer import read_answer
-from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, LoopLag, RequestOptions, Sent
+from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions, Sent
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.client.timing import to_record
 from nemo_skills_specdec.engines.base import ResponseReader, ServerInfo, Snapshot
@@ -18,7 +18,13 @@ from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.engines.request_file import RequestFiles
 from nemo_skills_specdec.errors import IdentityError, ServerError
-from nemo_skills_specdec.measurement.checks import check_lag, check_outcome, check_reading, check_records, check_request
+from nemo_skills_specdec.measurement.checks import (
+    check_client,
+    check_outcome,
+    check_reading,
+    check_records,
+    check_request,
+)
 from nemo_skills_specdec.measurement.result import (
     Evaluation,
     Measured,
@@ -124,7 +130,7 @@ def evaluate(
     snapshots.append(("before", taken))
     measured: dict[str, Measured] = {}
     findings: list[Finding] = [*remarks]
-    lags: list[LoopLag] = []
+    sendings: list[Sent] = []
     interrupted = False
     gave_up: str | None = None
     for name, members in windows.items():
@@ -137,7 +143,7 @@ def evaluate(
             load=plan.load,
             on_exchange=lambda exchange: progress.exchange(exchange, _last_counts(exchange, reader, info)),
         )
-        lags.append(sent.lag)
+        sendings.append(sent)
         before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info)
         snapshots.append((f"after-{name}" if len(windows) > 1 else "after", taken))
         records, contradictions = _records(sent, reader, info)
@@ -173,7 +179,7 @@ def evaluate(
             cut_off=None if interrupted else 0,
         )
     findings += check_records(records, prompts_planned=len(rows), interrupted=interrupted)
-    findings += check_lag(lags)
+    findings += check_client(sendings)
     evaluation = evaluation_of(
         benchmark,
         whole,

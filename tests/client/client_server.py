@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions, Sent
-from nemo_skills_specdec.client.send import send
+from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.records import Message, PromptRow
 
 DATA = Path(__file__).parent.parent / "data" / "client"
@@ -73,7 +73,7 @@ def prompts(count: int, turns: int = 1) -> list[PromptRow]:
 
 
 def ask(handler: Handler, *, count: int = 1, turns: int = 1, **options: Any) -> Sent:
-    """Sends to a server with this handler; options go to RequestOptions, LoadOptions or `send`."""
+    """Sends to a server with this handler; options go to RequestOptions, LoadOptions or `send_all`."""
 
     async def main() -> Sent:
         async with serving(handler) as url:
@@ -86,6 +86,5 @@ async def ask_url(url: str, *, count: int = 1, turns: int = 1, **options: Any) -
     request = {key: options.pop(key) for key in list(options) if key in RequestOptions.__struct_fields__}
     load = {key: options.pop(key) for key in list(options) if key in LoadOptions.__struct_fields__}
     what = options.pop("what", prompts(count, turns))
-    return await send(
-        what, url=url, request=RequestOptions(**{"model": "m", **request}), load=LoadOptions(**load), **options
-    )
+    request = RequestOptions(**{"model": "m", **request})
+    return await asyncio.to_thread(send_all, what, url=url, request=request, load=LoadOptions(**load), **options)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nemo_skills_specdec.client.body import body_writer, count_turns, encode_answer, encode_turns, endpoint, turn_body
+from nemo_skills_specdec.client.body import body_writer, count_turns, encode_answer, encode_turns, turn_body
 from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.records import Message, PromptRow
@@ -115,30 +115,6 @@ def test_a_conversation_without_a_question_is_refused():
 def test_text_that_is_no_unicode_is_refused_with_the_prompts_name():
     with pytest.raises(UsageError, match="prompt q holds text that is no Unicode"):
         body_of(Message("user", "\ud83d"))
-
-
-@pytest.mark.parametrize(
-    ("url", "api", "expected"),
-    [
-        ("http://h:8000", "chat", "http://h:8000/v1/chat/completions"),
-        ("h:8000", "chat", "http://h:8000/v1/chat/completions"),
-        ("http://h:8000/", "completions", "http://h:8000/v1/completions"),
-        ("http://h:8000/v1/", "chat", "http://h:8000/v1/chat/completions"),
-        ("https://h/llm/v1", "chat", "https://h/llm/v1/chat/completions"),
-        ("https://h/api/v3", "chat", "https://h/api/v3/chat/completions"),
-        ("http://h/v1/chat/completions", "chat", "http://h/v1/chat/completions"),
-        ("http://[::1]:80", "chat", "http://[::1]:80/v1/chat/completions"),
-        ("http://h/?key=1", "chat", "http://h/v1/chat/completions?key=1"),
-    ],
-)
-def test_the_endpoint_is_found_from_any_form_of_the_address(url, api, expected):
-    assert endpoint(url, api) == expected
-
-
-@pytest.mark.parametrize("url", ["", "ftp://h", "http://", "http://h:99999", "http://h:port", "/path"])
-def test_what_is_no_address_is_refused(url):
-    with pytest.raises(UsageError, match="no http address"):
-        endpoint(url, "chat")
 
 
 def test_turns_are_the_user_messages_without_a_given_answer():

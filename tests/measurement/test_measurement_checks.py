@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.client.exchange import LoopLag, RequestOptions
+from nemo_skills_specdec.client.exchange import Delays, RequestOptions, Sent
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
 from nemo_skills_specdec.engines.sglang_findings import no_positions
 from nemo_skills_specdec.measurement.checks import (
+    check_client,
     check_dispersion,
-    check_lag,
     check_outcome,
     check_reading,
     check_records,
@@ -141,8 +141,37 @@ def test_text_of_one_kind_is_never_called_simulated():
     assert check_dispersion(drawn([0.6, 0.6])) == []
 
 
-def test_a_slow_client_is_told():
-    slow = LoopLag(samples=10, p50_seconds=0.01, p99_seconds=0.2, max_seconds=0.3)
-    assert codes(check_lag([slow])) == ["client_slow"]
-    assert check_lag([LoopLag(samples=10, p50_seconds=0.0, p99_seconds=0.004, max_seconds=0.01)]) == []
-    assert check_lag([LoopLag(samples=0, p50_seconds=None, p99_seconds=None, max_seconds=None)]) == []
+def sent(lateness=None, dispatch=None, **rest):
+    def delays(worst):
+        if worst is None:
+            return Delays(samples=0)
+        return Delays(samples=10, p50_seconds=0.0, p99_seconds=worst / 2, worst_second_p99_seconds=worst)
+
+    fields = {"exchanges": [], "not_sent": [], "interrupted": False, "gave_up": None, "started_at": 0, "ended_at": 1}
+    return Sent(lateness=delays(lateness), dispatch=delays(dispatch), **{"kernel_times": True, **fields, **rest})
+
+
+def test_a_slow_client_is_told_with_how_late_it_was():
+    (finding,) = check_client([sent(lateness=0.004), sent(lateness=0.2)])
+    assert (finding.code, finding.severity) == ("client_slow", "warning")
+    assert finding.numbers == {
+        "lag_p99_seconds": 0.2,
+        "lateness_p99_seconds": 0.1,
+        "dispatch_p99_seconds": 0.0,
+    }
+    assert "do not hold this delay" in finding.message
+    (finding,) = check_client([sent(lateness=0.2, kernel_times=False)])
+    assert "hold that much of the client's own delay" in finding.message
+
+
+def test_a_client_that_sends_late_is_slow():
+    assert codes(check_client([sent(lateness=0.001, dispatch=0.06)])) == ["client_slow"]
+
+
+def test_a_client_in_time_needs_no_remark():
+    assert check_client([sent(lateness=0.004, dispatch=0.01), sent()]) == []
+
+
+def test_a_limit_on_open_files_that_lowered_the_concurrency_is_told():
+    (finding,) = check_client([sent(lowered_concurrency=900), sent()])
+    assert (finding.code, finding.numbers) == ("concurrency_lowered", {"connections": 900})

@@ -1,0 +1,57 @@
+"""How late this client was: counted in bins, so that memory does not grow with what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nemo_skills_specdec.client.exchange import Delays
+
+_SMALLEST = 1e-6
+_BINS_PER_OCTAVE = 16
+_BINS = 32 * _BINS_PER_OCTAVE
+
+
+class DelayCounts:
+    """Collects delays, block by block; a block is what one second brought."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS, dtype=np.int64)
+        self._max = 0.0
+        self._first: tuple[float, float] | None = None
+        self._worst_p99: float | None = None
+
+    def add(self, block: Sequence[float]) -> None:
+        """Counts the delays of one second, in seconds."""
+        if not block:
+            return
+        values = np.maximum(np.asarray(block), _SMALLEST)
+        bins = np.minimum(np.log2(values / _SMALLEST) * _BINS_PER_OCTAVE, _BINS - 1).astype(np.int64)
+        self._counts += np.bincount(bins, minlength=_BINS)
+        top, p99 = float(values.max()), float(np.percentile(values, 99))
+        self._max = max(self._max, top)
+        self._first = self._first or (p99, top)
+        self._worst_p99 = max(self._worst_p99 or 0.0, p99)
+
+    def delays(self) -> Delays:
+        """What was counted. Percentiles of the whole are upper edges of bins, so up to 4.5 % too large."""
+        total = int(self._counts.sum())
+        if not total or self._first is None:
+            return Delays(samples=0)
+        below = np.cumsum(self._counts)
+
+        def percentile(share: float) -> float:
+            found = int(np.searchsorted(below, share * total))
+            return min(_SMALLEST * float(2.0 ** ((found + 1) / _BINS_PER_OCTAVE)), self._max)
+
+        first_p99, first_max = self._first
+        return Delays(
+            samples=total,
+            p50_seconds=percentile(0.5),
+            p99_seconds=percentile(0.99),
+            max_seconds=self._max,
+            opening_p99_seconds=first_p99,
+            opening_max_seconds=first_max,
+            worst_second_p99_seconds=self._worst_p99,
+        )

@@ -1,0 +1,203 @@
+"""One HTTP/1.1 response as it arrives (RFC 9112): what belongs to its body, when it came, and where it ends.
+
+The framing is followed exactly, chunk by chunk: where a response ends decides when the next request may be sent, and
+the last bytes of a chunk may look like the end of everything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+MAX_HEAD = 1 << 16
+"""Bytes of a head, of a line that gives a chunk's size, or of a line of the trailer."""
+
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) +(\d{3})(?: |$)")
+_SIZE = re.compile(rb"[0-9a-fA-F]{1,15}")
+
+_Part = Literal["head", "size", "chunk", "chunk end", "trailer", "length", "rest", "end"]
+
+
+class FramingError(Exception):
+    """What arrived is not HTTP, or longer than allowed; the connection cannot be used any more."""
+
+
+class HttpResponse:
+    """Reads one response from the bytes of a connection.
+
+    Attributes:
+        status: of the final head; interim ones (1xx) are skipped. None before it has come.
+        headers: names in lower case; of repeated ones the last.
+        pieces: the body as it came, without the framing: never empty, no piece from two reads.
+        times: when each piece arrived.
+        size: bytes of the whole response so far.
+        closes: whether the connection ends with this response.
+    """
+
+    __slots__ = (
+        "_at_size",
+        "_limit",
+        "_missing",
+        "_part",
+        "_rest",
+        "closes",
+        "headers",
+        "pieces",
+        "size",
+        "status",
+        "times",
+    )
+
+    def __init__(self, limit: int) -> None:
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.pieces: list[bytes] = []
+        self.times: list[float] = []
+        self.size = 0
+        self.closes = False
+        self._limit = limit
+        self._part: _Part = "head"
+        self._rest = b""
+        self._missing = 0
+        self._at_size = False
+
+    def feed(self, data: bytes, at: float) -> bool:
+        """Takes what was read at a time; whether the response is complete.
+
+        Raises:
+            FramingError: what came is not HTTP, or is too much.
+        """
+        self.size += len(data)
+        if self._at_size:
+            # Nearly every read is one whole chunk.
+            cut = data.find(b"\r\n")
+            try:
+                length = int(data[:cut], 16) if cut > 0 else 0
+            except ValueError:
+                length = 0
+            if length > 0 and length == len(data) - cut - 4 and data.endswith(b"\r\n"):
+                self.pieces.append(data[cut + 2 : -2])
+                self.times.append(at)
+                if self.size > self._limit:
+                    raise FramingError(f"the answer is longer than {self._limit} bytes")
+                return False
+        self._walk(data, at)
+        self._at_size = self._part == "size" and not self._rest
+        if self.size > self._limit:
+            raise FramingError(f"the answer is longer than {self._limit} bytes")
+        return self._part == "end"
+
+    def end(self) -> bool:
+        """Takes note that the server closed the connection; whether the response is complete by it."""
+        if self._part == "rest":
+            self._part = "end"
+        return self._part == "end"
+
+    def _walk(self, data: bytes, at: float) -> None:
+        data, self._rest = self._rest + data, b""
+        position = 0
+        while position < len(data):
+            if self._part == "end":
+                self.closes = True  # what follows an answer answers nothing; trust this connection no more
+                return
+            after = _STEPS[self._part](self, data, position, at)
+            if after is None:
+                self._rest = data[position:]
+                if len(self._rest) > MAX_HEAD:
+                    raise FramingError("what the server sent is not HTTP (a line without end)")
+                return
+            position = after
+
+    def _head(self, data: bytes, position: int, _at: float) -> int | None:
+        begin = data[position : position + 7]
+        if not b"HTTP/1."[: len(begin)] == begin:
+            raise FramingError("what the server sent is not HTTP")
+        found = _HEAD_END.search(data, position)
+        if found is None:
+            return None
+        first, *lines = data[position : found.start()].decode("latin-1").split("\n")
+        line = _STATUS_LINE.match(first.strip())
+        if line is None:
+            raise FramingError("what the server sent is not HTTP (no status)")
+        status = int(line[2])
+        if 100 <= status < 200 and status != 101:
+            return found.end()
+        for header in lines:
+            name, _, value = header.partition(":")
+            self.headers[name.strip().lower()] = value.strip()
+        self.status = status
+        self._choose_framing(old=line[1] == "0")
+        return found.end()
+
+    def _choose_framing(self, *, old: bool) -> None:
+        """How the body ends (RFC 9112, 6.3)."""
+        headers = self.headers
+        options = headers.get("connection", "").lower()
+        self.closes = "close" in options or (old and "keep-alive" not in options)
+        length = headers.get("content-length")
+        if self.status in (204, 304):
+            self._part = "end"
+        elif "chunked" in headers.get("transfer-encoding", "").lower():
+            self._part = "size"
+        elif length is not None:
+            if not (length.isascii() and length.isdigit() and len(length) < 16):
+                raise FramingError("what the server sent is not HTTP (a content-length that is no number)")
+            self._missing = int(length)
+            self._part = "length" if self._missing else "end"
+        else:
+            self._part, self.closes = "rest", True
+
+    def _size(self, data: bytes, position: int, _at: float) -> int | None:
+        cut = data.find(b"\r\n", position)
+        if cut < 0:
+            return None
+        size = data[position:cut].split(b";", 1)[0].strip()
+        if _SIZE.fullmatch(size) is None:
+            raise FramingError("what the server sent is not HTTP (no size of a chunk)")
+        self._missing = int(size, 16)
+        self._part = "chunk" if self._missing else "trailer"
+        return cut + 2
+
+    def _body(self, data: bytes, position: int, at: float) -> int:
+        piece = data[position : position + self._missing]
+        self.pieces.append(piece)
+        self.times.append(at)
+        self._missing -= len(piece)
+        if not self._missing:
+            self._part = "chunk end" if self._part == "chunk" else "end"
+        return position + len(piece)
+
+    def _chunk_end(self, data: bytes, position: int, _at: float) -> int | None:
+        found = data[position : position + 2]
+        if not b"\r\n"[: len(found)] == found:
+            raise FramingError("what the server sent is not HTTP (a chunk longer than its size)")
+        if len(found) < 2:
+            return None
+        self._part = "size"
+        return position + 2
+
+    def _trailer(self, data: bytes, position: int, _at: float) -> int | None:
+        cut = data.find(b"\r\n", position)
+        if cut < 0:
+            return None
+        if cut == position:
+            self._part = "end"
+        return cut + 2
+
+    def _until_closed(self, data: bytes, position: int, at: float) -> int:
+        self.pieces.append(data[position:])
+        self.times.append(at)
+        return len(data)
+
+
+_STEPS: dict[_Part, Callable[[HttpResponse, bytes, int, float], int | None]] = {
+    "head": HttpResponse._head,
+    "size": HttpResponse._size,
+    "chunk": HttpResponse._body,
+    "chunk end": HttpResponse._chunk_end,
+    "trailer": HttpResponse._trailer,
+    "length": HttpResponse._body,
+    "rest": HttpResponse._until_closed,
+}

@@ -1,0 +1,382 @@
+"""The loop that sends and reads: one thread, sockets that never wait, and nothing done between two reads but keeping.
+
+Chunks are time-stamped and their HTTP framing is followed, since that tells where an answer ends; decoding is the
+`Finisher`'s. Nothing that a server may have worked on is sent twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from select import POLLIN, POLLOUT
+
+from nemo_skills_specdec.client.connection import Connection
+from nemo_skills_specdec.client.delays import DelayCounts
+from nemo_skills_specdec.client.exchange import Exchange
+from nemo_skills_specdec.client.faults import one_line
+from nemo_skills_specdec.client.finish import Finisher
+from nemo_skills_specdec.client.http_response import FramingError, HttpResponse
+from nemo_skills_specdec.client.poller import Poller
+from nemo_skills_specdec.client.pool import ConnectionPool
+from nemo_skills_specdec.client.sse import read_events
+from nemo_skills_specdec.client.turn import Ending, Turn, Work
+from nemo_skills_specdec.records import Outcome
+
+_OPEN_BEFORE_SECONDS = 10.0
+"""How long the window waits for the connections that it needs first; the rest is opened within it."""
+_AHEAD_SECONDS = 0.2
+"""How long before a start its connection is opened."""
+_CLOSED_BEFORE_SECONDS = 0.5
+"""A kept connection that breaks sooner than this after a request was never read by anybody."""
+_DRAIN_SECONDS = 2.0
+"""How long after `[DONE]` the end of the HTTP response is awaited before its connection is given up."""
+_TICK_SECONDS = 0.05
+_SENDS_IN_A_ROW = 32
+_REFUSALS_TO_GIVE_UP = 8
+_SECONDS_TO_GIVE_UP = 15.0
+
+
+class ClientLoop:
+    """Works through a schedule.
+
+    Attributes:
+        started_at: when the schedule began, in seconds since the epoch.
+        ended_at: when it was over.
+        started: of each row, whether it was sent.
+        gave_up: why no further conversation was started, if nothing ever accepted a connection.
+        stamped: whether the kernel gave the times of arrival.
+        lateness: from the arrival of bytes until they were read.
+        dispatch: from when a request could be sent until it was.
+        finisher: where what came back goes.
+        pool: the connections.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        clock: Callable[[], float],
+        stop: threading.Event,
+        on_exchange: Callable[[Exchange], None] | None,
+        *,
+        keep: bool,
+    ) -> None:
+        self.started_at = self.ended_at = clock()
+        self.started = bytearray(len(work.rows))
+        self.gave_up: str | None = None
+        self.stamped = False
+        self.lateness, self.dispatch = DelayCounts(), DelayCounts()
+        self._work, self._clock, self._stop = work, clock, stop
+        self._poller = Poller()
+        self.pool = ConnectionPool(work.endpoint, work.context, self._poller, clock, work.timeout_seconds)
+        self._woken, self._waker = socket.socketpair()
+        self._poller.register(self._woken.fileno(), POLLIN)
+        self._turns: dict[Connection, Turn] = {}
+        self._deadlines: OrderedDict[Connection, float] = OrderedDict()
+        self._waiting: deque[Turn] = deque()
+        self._again: deque[Turn] = deque()
+        self._free: deque[float] = deque([self.started_at] * work.places)
+        self._awaited = 0
+        self._next = 0
+        self._refusals = 0
+        self._skew = time.time() - clock()
+        self._late: list[float] = []
+        self._delays: list[float] = []
+        self._second = self._tick_at = self.started_at
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self.finisher = Finisher(work, on_exchange, self._wake, keep=keep)
+
+    def run(self) -> bool:
+        """Sends everything; whether it was stopped before its end. What the caller's `on_exchange` raises comes out."""
+        interrupted = False
+        try:
+            self._open_before()
+            self.started_at = self._second = self._clock()
+            self._free = deque([self.started_at] * self._work.places)
+            while self._next < len(self._work.starts) or self._turns or self._waiting or self._again or self._awaited:
+                more = self._start_due()
+                if self._waiting or self._again:
+                    self.pool.open(len(self._waiting) + len(self._again))
+                self._poll(0.0 if more else self._wait())
+                if self._clock() >= self._tick_at:
+                    self._tick()
+                if self._stop.is_set() and not interrupted:
+                    interrupted = True
+                    self._interrupt()
+        finally:
+            self.ended_at = self._clock()
+            self._count_delays()
+            self.pool.close()
+            self.finisher.close()
+            self._poller.close()
+            self._woken.close()
+            self._waker.close()
+        if self.finisher.error is not None:
+            raise self.finisher.error
+        return interrupted
+
+    def _poll(self, timeout: float) -> None:
+        """Waits, and takes in what has arrived. This is the hot path: everything else happens once a request."""
+        wall, connections, turns, late = time.time, self.pool.by_descriptor, self._turns, self._late
+        ready = self._poller.poll(timeout)
+        woke = self._clock()
+        for descriptor, events in ready:
+            connection = connections.get(descriptor)
+            if connection is None:
+                self._take_back()
+                continue
+            turn = turns.get(connection)
+            if turn is None or turn.response is None:
+                self.pool.attend(connection)
+                continue
+            if events & POLLOUT:
+                self._go_on_sending(connection)
+                if not events & ~POLLOUT:
+                    continue
+            try:
+                received = connection.receive()
+                if received is None:
+                    continue
+                data, stamp = received
+                if stamp:
+                    late.append(wall() - stamp)
+                    at = stamp - self._skew
+                else:
+                    at = self._clock()
+                    late.append(at - woke)
+                whole = turn.response.feed(data, at)
+            except FramingError as error:
+                self._end(connection, "failed", str(error))
+                continue
+            except OSError as error:
+                self._lost(connection, turn, error.strerror or str(error))
+                continue
+            if whole or (connection.ended and turn.response.end()):
+                self._whole(connection, turn, at)
+            elif connection.ended:
+                self._lost(connection, turn, "")
+        while self.pool.opened:
+            self._use(self.pool.opened.popleft())
+        while self.pool.failures:
+            self._unreachable(self.pool.failures.popleft())
+        self.pool.close_dropped()
+
+    def _start_due(self) -> bool:
+        """Starts what is due; whether there may be more of it."""
+        work = self._work
+        for _ in range(_SENDS_IN_A_ROW):
+            if self._next >= len(work.starts) or not self._free:
+                return False
+            start, free_at, now = work.starts[self._next], self._free[0], self._clock()
+            due = free_at if start.offset is None else self.started_at + start.offset
+            if self.gave_up or max(due, now) >= self.started_at + work.max_seconds:
+                self._next = len(work.starts)
+                return False
+            if due > now:
+                return False
+            self._next += 1
+            self._free.popleft()
+            self.started[start.index] = 1
+            ready = max(due, free_at)
+            self._send(Turn(start.index, 0, work.requests[start.index], [], due, ready, ready))
+        return True
+
+    def _wait(self) -> float:
+        """Seconds until something is to be done that no socket tells of."""
+        until = self._tick_at
+        if self._free and self._next < len(self._work.starts):
+            until = min(until, self.started_at + (self._work.starts[self._next].offset or 0.0))
+        return max(until - self._clock(), 0.0)
+
+    def _send(self, turn: Turn) -> None:
+        connection = self.pool.take()
+        if connection is None:
+            self._waiting.append(turn)
+        else:
+            self._transmit(connection, turn)
+
+    def _use(self, connection: Connection) -> None:
+        """Gives a connection to whoever waits for one; what is sent again must not meet another kept one."""
+        queue = self._again if self._again and not connection.used else self._waiting
+        if queue:
+            self._transmit(connection, queue.popleft())
+        else:
+            self.pool.give(connection)
+
+    def _transmit(self, connection: Connection, turn: Turn) -> None:
+        turn.response = HttpResponse(self._work.answer_limit)
+        turn.sent_at = self._clock()
+        self._turns[connection] = turn
+        self._deadlines[connection] = turn.sent_at + self._work.timeout_seconds
+        if not turn.num_resends:
+            self._delays.append(turn.sent_at - turn.ready_at)
+        self._write(connection, turn.request)
+
+    def _write(self, connection: Connection, data: bytes) -> None:
+        try:
+            connection.write(data)
+        except OSError:
+            connection.unsent = b""  # reading shows what there is to know: an early answer, or why the connection broke
+        if connection.unsent:
+            self._poller.modify(connection.descriptor, POLLIN | POLLOUT)
+
+    def _go_on_sending(self, connection: Connection) -> None:
+        try:
+            connection.flush()
+        except OSError:
+            connection.unsent = b""
+        if not connection.unsent:
+            self._poller.modify(connection.descriptor, POLLIN)
+
+    def _whole(self, connection: Connection, turn: Turn, at: float) -> None:
+        del self._turns[connection], self._deadlines[connection]
+        connection.used = True
+        self._over(turn, "answered", at)
+        assert turn.response is not None
+        if turn.response.closes or connection.ended or connection.unsent:
+            self.pool.drop(connection)
+        else:
+            self._use(connection)
+
+    def _lost(self, connection: Connection, turn: Turn, detail: str) -> None:
+        """The connection broke. One kept by a server that closed it all the same was read by nobody."""
+        assert turn.response is not None
+        soon = self._clock() - turn.sent_at < _CLOSED_BEFORE_SECONDS
+        if not (connection.used and soon and turn.response.size == 0):
+            self._end(connection, "lost", detail)
+            return
+        self._forget(connection)
+        turn.num_resends += 1
+        turn.response = None
+        self._again.append(turn)
+
+    def _end(self, connection: Connection, outcome: Outcome, detail: str = "") -> None:
+        turn = self._turns[connection]
+        self._forget(connection)
+        self._over(turn, outcome, self._clock(), detail)
+
+    def _forget(self, connection: Connection) -> None:
+        del self._turns[connection], self._deadlines[connection]
+        self.pool.drop(connection)
+
+    def _over(self, turn: Turn, outcome: Outcome, at: float, detail: str = "") -> None:
+        awaited = turn.number + 1 < len(self._work.turns[turn.index])
+        if awaited:
+            self._awaited += 1
+        else:
+            self._free.append(at)
+        turn.request = b""
+        self.finisher.put(Ending(turn, outcome, at, detail, awaited))
+
+    def _take_back(self) -> None:
+        """Goes on with conversations that the finisher has decided on."""
+        try:
+            self._woken.recv(4096)
+        except BlockingIOError:
+            return  # not the finisher: an event of a connection that was dropped a moment ago
+        while self.finisher.returned:
+            turn, ended_at = self.finisher.returned.popleft()
+            self._awaited -= 1
+            if turn is None:
+                self._free.append(ended_at)
+            elif self.finisher.stopping:
+                self._over(turn, "interrupted", self._clock())
+            else:
+                self._send(turn)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it wakes anyhow then
+            self._waker.send(b".")
+
+    def _unreachable(self, why: str) -> None:
+        """No connection could be opened: whoever waited for it first has failed."""
+        queue = self._again or self._waiting
+        if not queue:
+            return
+        now = self._clock()
+        self._over(queue.popleft(), "unreachable", now, why)
+        if self.pool.connected:
+            return
+        self._refusals += 1
+        if self._refusals >= _REFUSALS_TO_GIVE_UP or now - self.started_at > _SECONDS_TO_GIVE_UP:
+            self.gave_up = one_line(why, self._work.secrets)
+            for turn in self._waiting:
+                self._over(turn, "unreachable", now, why)
+            self._waiting.clear()
+
+    def _tick(self) -> None:
+        """What is looked after now and then: time-outs, connections, delays."""
+        if self.finisher.error is not None:
+            raise self.finisher.error
+        now = self._clock()
+        self._skew = time.time() - self._clock()
+        self._tick_at = now + _TICK_SECONDS
+        while self._deadlines and next(iter(self._deadlines.values())) <= now:
+            self._end(next(iter(self._deadlines)), "timed_out")
+        if now - self._second >= 1:
+            self._second = now
+            self._count_delays()
+            self._give_up_draining(now)
+        self.pool.expire()
+        self.pool.open(len(self._waiting) + len(self._again) + max(self._due_soon(now) - self.pool.num_idle, 0))
+
+    def _count_delays(self) -> None:
+        self.lateness.add(self._late)
+        self.dispatch.add(self._delays)
+        self._late.clear()
+        self._delays.clear()
+
+    def _give_up_draining(self, now: float) -> None:
+        """Ends answers whose `[DONE]` came long ago, though their HTTP response does not end."""
+        for connection, turn in list(self._turns.items()):
+            response = turn.response
+            if response is None or not response.times or now - response.times[-1] < _DRAIN_SECONDS:
+                continue
+            if b"[DONE]" in b"".join(response.pieces[-8:]):
+                done_at = read_events(response.pieces, response.times, ended=False).done_at
+                if done_at is not None:
+                    self._forget(connection)
+                    self._over(turn, "answered", done_at)
+
+    def _due_soon(self, now: float) -> int:
+        """How many connections the schedule needs in a moment."""
+        starts, until = self._work.starts, now - self.started_at + _AHEAD_SECONDS
+        count = 0
+        for start in starts[self._next : self._next + len(self._free)]:
+            if start.offset is not None and start.offset > until:
+                break
+            count += 1
+        return count
+
+    def _open_before(self) -> None:
+        """Opens the connections that are needed at once. What fails here is tried again when it is needed."""
+        left = self._due_soon(self.started_at)
+        until = self._clock() + _OPEN_BEFORE_SECONDS
+        while left or self.pool.num_opening:
+            if self._clock() > until or self._stop.is_set() or (self.pool.failed and not self.pool.connected):
+                break
+            left -= self.pool.open(left + self.pool.num_opening)
+            if self.pool.lowered is not None:
+                left = 0
+            self._poll(_TICK_SECONDS)
+            self.pool.expire()
+        self.pool.keep_idle()
+
+    def _interrupt(self) -> None:
+        """Stops sending, and aborts what is in flight."""
+        self.finisher.stopping = True
+        self._next = len(self._work.starts)
+        for connection in list(self._turns):
+            self._end(connection, "interrupted")
+        for turn in (*self._again, *self._waiting):
+            if turn.number == 0 and not turn.num_resends:
+                self.started[turn.index] = 0
+            else:
+                self._over(turn, "interrupted", self._clock())
+        self._again.clear()
+        self._waiting.clear()
+        self.pool.close_dropped()
