@@ -13,7 +13,8 @@ from nemo_skills_specdec.cli.eval import ServerType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nemo_skills_specdec.engines.base import CounterReading, Snapshot
+    from nemo_skills_specdec.engines.base import CounterReading
+    from nemo_skills_specdec.engines.snapshot import Snapshot
     from nemo_skills_specdec.records import Acceptance
 
 
@@ -114,6 +115,6 @@ def _read(path: str) -> Snapshot:
 
 
 def _snapshot(text: str, name: str) -> Snapshot:
-    from nemo_skills_specdec.engines.base import Snapshot
+    from nemo_skills_specdec.engines.snapshot import Snapshot
 
     return Snapshot(url=name, taken_at=0.0, text=text)

@@ -5,7 +5,6 @@ Keys travel in headers, only to the host they were given for, and never into a m
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +14,8 @@ import msgspec
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from nemo_skills_specdec.engines.base import Samples, Snapshot
-from nemo_skills_specdec.engines.prometheus import not_metrics, parse_metrics
-from nemo_skills_specdec.engines.reading import NO_ENGINE_SERIES
-from nemo_skills_specdec.engines.registry import recognise_engine
-from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.engines.base import decoded
+from nemo_skills_specdec.errors import UsageError
 
 API_KEY_VARIABLE = "SPECDEC_API_KEY"
 """Environment variable that holds the key, named in messages."""
@@ -28,7 +24,7 @@ _MAX_BYTES = 64 * 1024 * 1024
 _MAX_REDIRECTS = 5
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one GET.
 
     Attributes:
@@ -44,12 +40,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def json(self) -> Any:
         """The decoded body of a 200; None for any other status or body."""
-        if self.status != 200:
-            return None
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            return None
+        return decoded(self.text) if self.status == 200 else None
 
 
 def base_url(url: str) -> str:
@@ -101,7 +92,7 @@ def bearer(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def fetch(url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0) -> Answer:
+def fetch(url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0) -> Fetched:
     """GETs a URL, following redirects; another host never sees the headers.
 
     Args:
@@ -115,54 +106,20 @@ def fetch(url: str, headers: Mapping[str, str] | None = None, timeout: float = 1
     try:
         return _follow(url, dict(headers or {}), time.monotonic() + timeout, timeout)
     except requests.exceptions.SSLError:
-        return Answer(url=shown, error=f"{shown} has no valid TLS; is it http:// rather than https://?")
+        return Fetched(url=shown, error=f"{shown} has no valid TLS; is it http:// rather than https://?")
     except requests.exceptions.Timeout:
-        return Answer(
+        return Fetched(
             url=shown, error=f"{shown} did not answer within {timeout:g} s; is the server busy or the URL wrong?"
         )
     except requests.exceptions.ConnectionError as error:
-        return Answer(url=shown, error=_connection_error(url, error))
+        return Fetched(url=shown, error=_connection_error(url, error))
     except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-        return Answer(url=shown, error=f"{shown} broke off its answer; look at the server's log and try again")
+        return Fetched(url=shown, error=f"{shown} broke off its answer; look at the server's log and try again")
     except (requests.exceptions.RequestException, ValueError):
-        return Answer(url=shown, error=f"{shown} cannot be asked; give a URL such as http://127.0.0.1:8000")
+        return Fetched(url=shown, error=f"{shown} cannot be asked; give a URL such as http://127.0.0.1:8000")
 
 
-def take_snapshot(url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0) -> Snapshot:
-    """Scrapes one metrics endpoint. This never raises: why there are no metrics stands in the snapshot's `error`.
-
-    Args:
-        url: the server, or its metrics endpoint (see `metrics_url`).
-        headers: sent to the endpoint, such as `bearer(key)`.
-        timeout: seconds for the whole exchange.
-    """
-    try:
-        answer = fetch(metrics_url(url), headers, timeout)
-    except UsageError as error:
-        answer = Answer(url=public_url(url), error=str(error))
-    return Snapshot(
-        url=answer.url, taken_at=time.time(), status=answer.status, text=answer.text, error=metrics_problem(answer)
-    )
-
-
-def metrics_problem(answer: Answer) -> str | None:
-    """Why an answer holds no metrics of an engine, in one line with the cure; None if it does."""
-    if answer.error is not None:
-        return answer.error
-    status_problem = _status_problem(answer)
-    if status_problem is not None:
-        return status_problem
-    plain = not_metrics(answer.text)
-    if plain is not None:
-        return f"{answer.url} {plain}"
-    try:
-        samples = parse_metrics(answer.text, answer.url)
-    except DataError as error:
-        return str(error)
-    return None if _has_engine(samples) else f"{answer.url} {NO_ENGINE_SERIES}"
-
-
-def key_refused(answer: Answer) -> str | None:
+def key_refused(answer: Fetched) -> str | None:
     """The message for a server that wants another key; None if it does not."""
     if answer.status not in (401, 403):
         return None
@@ -179,7 +136,7 @@ class _NoAuth(AuthBase):
         return request
 
 
-def _follow(url: str, headers: dict[str, str], deadline: float, timeout: float) -> Answer:
+def _follow(url: str, headers: dict[str, str], deadline: float, timeout: float) -> Fetched:
     with requests.Session() as session:
         origin, asked = urlsplit(url), url
         for _ in range(_MAX_REDIRECTS + 1):
@@ -198,8 +155,8 @@ def _follow(url: str, headers: dict[str, str], deadline: float, timeout: float) 
                 asked = urljoin(asked, location)
                 continue
             body = _body(response, deadline)
-            return Answer(url=public_url(url), status=response.status_code, text=body.decode("utf-8", "replace"))
-    return Answer(url=public_url(url), error=f"{public_url(url)} redirects without end; give the server's own URL")
+            return Fetched(url=public_url(url), status=response.status_code, text=body.decode("utf-8", "replace"))
+    return Fetched(url=public_url(url), error=f"{public_url(url)} redirects without end; give the server's own URL")
 
 
 def _body(response: requests.Response, deadline: float) -> bytes:
@@ -220,22 +177,6 @@ def _auth(url: str) -> AuthBase:
 
 def _same_origin(a: SplitResult, b: SplitResult) -> bool:
     return (a.scheme, a.hostname, a.port) == (b.scheme, b.hostname, b.port)
-
-
-def _status_problem(answer: Answer) -> str | None:
-    refused = key_refused(answer)
-    if refused is not None:
-        return refused
-    if answer.status == 404:
-        return (
-            f"{answer.url} does not exist (404): start SGLang with --enable-metrics, llama.cpp with --metrics; "
-            "or is it another port? (--metrics-url)"
-        )
-    if answer.status == 501:
-        return f"{answer.url} is switched off (501): start llama.cpp with --metrics"
-    if answer.status != 200:
-        return f"{answer.url} answers with HTTP status {answer.status} instead of metrics; look at the server's log"
-    return None
 
 
 def _connection_error(url: str, error: requests.exceptions.ConnectionError) -> str:
@@ -259,10 +200,6 @@ def _chain(error: BaseException) -> list[BaseException]:
             found.append(item)
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
     return found
-
-
-def _has_engine(samples: Samples) -> bool:
-    return recognise_engine(samples) is not None
 
 
 def _split(url: str) -> SplitResult:

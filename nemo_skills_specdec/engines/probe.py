@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 import requests
 
-from nemo_skills_specdec.engines.base import ServerInfo, SourceOffer
+from nemo_skills_specdec.engines.base import ServerInfo, decoded, offer
 from nemo_skills_specdec.engines.fetch import base_url
 from nemo_skills_specdec.engines.registry import response_reader
 from nemo_skills_specdec.errors import IdentityError
@@ -23,7 +22,8 @@ def probe_responses(info: ServerInfo, url: str, headers: Mapping[str, str], time
     server, so this must not happen inside a window.
     """
     reader = response_reader(info.engine)
-    if reader is None or not info.models or info.speculation == "off":
+    unsettled = any(item.source == "response" and item.available is None for item in info.offers)
+    if reader is None or not unsettled or not info.models or info.speculation == "off":
         return
     body = {
         "model": info.models[0],
@@ -40,18 +40,15 @@ def probe_responses(info: ServerInfo, url: str, headers: Mapping[str, str], time
             timeout=timeout,
             allow_redirects=False,
         )
-        response = answer.json() if answer.status_code == 200 else None
-        found = reader.request_counts(response, info) is not None if isinstance(response, dict) else None
+        response = decoded(answer.content) if answer.status_code == 200 else None
+        if not isinstance(response, dict):
+            return
+        found = reader.request_counts(response, info) is not None
     except (requests.exceptions.RequestException, IdentityError):
         return
-    if found is not None:
-        info.offers = [_settled(offer, found) for offer in info.offers]
-
-
-def _settled(offer: SourceOffer, found: bool) -> SourceOffer:
-    if offer.source != "response" or offer.available is not None:
-        return offer
-    how = offer.how.partition(";")[0]
-    return msgspec.structs.replace(
-        offer, available=found, how=f"in use: {how}" if found and not how.startswith("in use") else how
-    )
+    info.offers = [
+        offer(item.source, found, item.gives, uses=item.uses, cure=item.cure)
+        if item.source == "response" and item.available is None
+        else item
+        for item in info.offers
+    ]

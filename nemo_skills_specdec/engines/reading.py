@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nemo_skills_specdec.engines.base import CounterReading, EngineName, Samples, ServerInfo, Snapshot, Traffic
-from nemo_skills_specdec.engines.prometheus import parse_metrics
+import msgspec
+
+from nemo_skills_specdec.engines import remarks
+from nemo_skills_specdec.engines.base import CounterReading, EngineName, MetricsProblem, ServerInfo, Traffic
+from nemo_skills_specdec.engines.exposition import Samples
+from nemo_skills_specdec.engines.limits import Figures, impossible
 from nemo_skills_specdec.engines.registry import ENGINES, recognise_engine
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.records import Acceptance, Finding, acceptance_of
-
-NO_ENGINE_SERIES = (
-    "holds no vllm:, sglang: or llamacpp: series: either this is not an inference server's /metrics (wrong URL or "
-    "port?), "
-    "or it is vLLM started with --disable-log-stats (remove that flag; statistics inside responses work with it)"
-)
 
 
 def read_window(
@@ -42,26 +41,48 @@ def read_window(
             f"{len(before)} snapshots before and {len(after)} after; give one of each per metrics endpoint"
         )
     name = engine or (info.engine if info else None)
-    unavailable = [snapshot for snapshot in [*before, *after] if snapshot.error is not None]
-    if unavailable:
-        return _nothing(name, "metrics_unavailable", f"no metrics: {unavailable[0].error}")
+    unavailable = next((snapshot.error for snapshot in [*before, *after] if snapshot.error is not None), None)
+    if unavailable is not None:
+        return _nothing(name, "metrics_unavailable", f"No metrics: {_sentence(unavailable)}")
     try:
-        old = [_samples(snapshot, may_be_empty=True) for snapshot in before]
-        new = [_samples(snapshot, may_be_empty=False) for snapshot in after]
+        old = [snapshot.samples if snapshot.text.strip() else Samples(series={}) for snapshot in before]
+        new = [snapshot.samples for snapshot in after]
     except DataError as error:
-        return _nothing(name, "metrics_unreadable", str(error))
+        return _nothing(name, "metrics_unreadable", _sentence(str(error)))
     found = {recognise_engine(samples) for samples in new}
     if found == {None}:
-        return _nothing(name, "no_engine_metrics", f"{after[0].url} {NO_ENGINE_SERIES}")
-    if name is None or not any(ENGINES[name].recognise(samples) for samples in new):
+        return _nothing(name, "no_engine_metrics", f"{after[0].url} {_sentence(no_engine_series(new[0]))}")
+    if name is None or not any(ENGINES[name].FACTS.namespace in samples.prefixes for samples in new):
         if len(found) > 1:
             names = ", ".join(sorted(str(item) for item in found))
-            return _nothing(
-                None, "mixed_engines", f"the metrics endpoints are of different engines ({names}); give those of one"
-            )
+            told = f"The metrics endpoints are of different engines ({names}); give those of one."
+            return _nothing(None, "mixed_engines", told)
         name = next(iter(found))
     assert name is not None
-    return ENGINES[name].read(old, new, info)
+    namespace = ENGINES[name].FACTS.namespace
+    for snapshot, first, last in zip(before, old, new, strict=True):
+        if snapshot.text.strip() and namespace in last.prefixes and namespace not in first.prefixes:
+            told = f"{snapshot.url} had no {namespace}: series before the window, so what it counted there is unknown."
+            return _nothing(name, "metrics_unreadable", told)
+    reading = ENGINES[name].read(old, new, info)
+    return _possible(remarks.with_findings(reading, *remarks.other_prefixes(new, ENGINES[name].FACTS)))
+
+
+def figures_of(reading: CounterReading) -> Figures:
+    """What a reading says, for the check of its physical bounds; where there are bounds, the upper one."""
+    counts, traffic, bounds = reading.counts, reading.traffic, reading.acceptance_length_bounds
+    return Figures(
+        num_drafts=reading.num_drafts,
+        num_draft_tokens=counts.num_draft_tokens if counts is not None else None,
+        num_accepted_tokens=counts.num_accepted_tokens if counts is not None else None,
+        acceptance_length=bounds.high if bounds is not None else reading.acceptance_length,
+        draft_length=reading.draft_length,
+        proposed_per_step=reading.proposed_per_step,
+        first_tokens=traffic.first_tokens,
+        decode_steps=traffic.decode_steps,
+        generated_tokens=traffic.generation_tokens,
+        settled=not (traffic.busy_before or traffic.busy_after),
+    )
 
 
 def acceptance_of_reading(reading: CounterReading) -> Acceptance:
@@ -89,13 +110,38 @@ def tokens_per_step(traffic: Traffic) -> float | None:
     return (traffic.generation_tokens - traffic.first_tokens) / traffic.decode_steps
 
 
-def _samples(snapshot: Snapshot, *, may_be_empty: bool) -> Samples:
-    if may_be_empty and not snapshot.text.strip():
-        return Samples({})
-    return parse_metrics(snapshot.text, snapshot.url)
-
-
-def _nothing(engine: EngineName | None, code: str, message: str) -> CounterReading:
-    return CounterReading(
-        engine=engine, source=None, findings=(Finding(code=code, severity="invalid", message=message),)
+def no_engine_series(samples: Samples) -> str:
+    """What to say of a text of metrics without any engine's series, as the end of a sentence."""
+    namespaces = [f"{module.FACTS.namespace}:" for module in ENGINES.values()]
+    seen = f" but {', '.join(samples.others)}" if samples.others else ""
+    return (
+        f"holds no {', '.join(namespaces[:-1])} or {namespaces[-1]} series{seen}: either this is not an inference "
+        "server's /metrics (wrong URL or port, or a router: give every engine's with --metrics-url), or it is vLLM "
+        "started with --disable-log-stats (remove that flag; statistics inside responses work with it)"
     )
+
+
+def _possible(reading: CounterReading) -> CounterReading:
+    """The reading without its numbers, and with findings, if the numbers cannot be."""
+    broken = impossible(figures_of(reading)) if reading.source is not None else []
+    if not broken:
+        return reading
+    return msgspec.structs.replace(
+        reading,
+        source=None,
+        counts=None,
+        acceptance_length=None,
+        acceptance_rate=None,
+        acceptance_length_bounds=None,
+        acceptance_rate_bounds=None,
+        findings=(*(finding for finding in reading.findings if finding.code != "bounds"), *broken),
+    )
+
+
+def _nothing(engine: EngineName | None, problem: MetricsProblem, message: str) -> CounterReading:
+    finding = Finding(code=problem, severity="invalid", message=message)
+    return CounterReading(engine=engine, source=None, findings=(finding,), problem=problem)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."

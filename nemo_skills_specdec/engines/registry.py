@@ -1,25 +1,37 @@
-"""The engines we can read, and the reader of each."""
+"""The engines that can be read. A new one is a module of its own and its line in `ENGINES`."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from nemo_skills_specdec.engines import llamacpp, sglang, vllm
-from nemo_skills_specdec.engines.base import EngineName, MetricsReader, ResponseReader, Samples
+from nemo_skills_specdec.engines.base import EngineModule, EngineName, ResponseReader
+from nemo_skills_specdec.engines.exposition import Samples
+from nemo_skills_specdec.engines.versions import at_least
+
+ENGINES: dict[EngineName, EngineModule] = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp}
 
 
-class Engine(MetricsReader, ResponseReader, Protocol):
-    """Everything one engine's module offers."""
-
-
-ENGINES: dict[EngineName, Engine] = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp}
+def wanted_series() -> frozenset[str]:
+    """Names of all series that some engine module reads."""
+    return frozenset().union(*(module.FACTS.series for module in ENGINES.values()))
 
 
 def recognise_engine(samples: Samples) -> EngineName | None:
     """The engine whose series these are; None for none of them."""
-    return next((name for name, engine in ENGINES.items() if engine.recognise(samples)), None)
+    return next((name for name, module in ENGINES.items() if module.FACTS.namespace in samples.prefixes), None)
 
 
 def response_reader(engine: EngineName | None) -> ResponseReader | None:
     """The reader of an engine's per-request statistics; None for an unknown engine."""
     return ENGINES[engine] if engine is not None else None
+
+
+def tells_per_request(engine: EngineName | None, version: str | None) -> bool | None:
+    """Whether this version can be made to tell acceptance for each request; None where that is not known."""
+    since = ENGINES[engine].FACTS.statistics_since if engine is not None else None
+    return at_least(version, since) if since is not None else None
+
+
+def counted_requests(engine: EngineName | None, requests: int, samples: int) -> int:
+    """How many requests a server counts for some requests of several samples each (the API's `n`)."""
+    extra = ENGINES[engine].FACTS.extra_requests_with_samples if engine is not None and samples > 1 else 0
+    return requests * (samples + extra)

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nemo_skills_specdec.engines.base import Samples
-from nemo_skills_specdec.engines.prometheus import gauge_values
+import msgspec
+
+from nemo_skills_specdec.engines.base import CounterReading, EngineFacts
+from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding, Numbers
+
+_MODEL_LABELS = ("model_name", "model")
+
+_SERVER_LABELS = ("server", "instance", "pod", "backend", "replica", "WorkerId", "worker_id")
+"""What exporters and routers add to tell servers apart; an engine itself has none of them."""
+
+
+def with_findings(reading: CounterReading, *findings: Finding) -> CounterReading:
+    """The reading with further findings."""
+    return msgspec.structs.replace(reading, findings=(*reading.findings, *findings))
+
+
+def is_invalid(reading: CounterReading) -> bool:
+    """Whether a finding forbids to use the reading's numbers."""
+    return any(finding.severity == "invalid" for finding in reading.findings)
 
 
 def identity_broken(error: IdentityError, numbers: Numbers) -> Finding:
@@ -15,26 +32,48 @@ def identity_broken(error: IdentityError, numbers: Numbers) -> Finding:
     return Finding(
         code="identity_broken",
         severity="invalid",
-        message=f"the server's counters contradict each other: {error}; no rate is computed. Measure again with "
-        "nothing else running, and report it to the server's project if it stays",
+        message=f"The server's counters contradict each other: {error}; no rate is computed. Measure again with "
+        "nothing else running, and report it to the server's project if it stays.",
         numbers=numbers,
     )
 
 
-def several_models(after: Sequence[Samples], name: str) -> list[Finding]:
-    """A finding if the endpoints serve more than one model, whose counts are then added up."""
-    models = sorted({dict(labels).get("model_name", "") for labels, _ in gauge_values(after, name)})
-    if len(models) < 2:
-        return []
-    return [
-        Finding(
-            code="several_models",
-            severity="warning",
-            message=f"the metrics hold {len(models)} models ({', '.join(models)}), whose counts are added up; "
-            "give only the metrics URLs of the model that is measured",
-            numbers={"models": ", ".join(models)},
+def summed_up(after: Sequence[Samples], name: str) -> list[Finding]:
+    """Findings if one counter is that of several models, or of several servers in one text, and is added up."""
+    label_sets = [[dict(labels) for labels in samples.series.get(name, {})] for samples in after]
+    models = {_first(labels, _MODEL_LABELS) for endpoint in label_sets for labels in endpoint} - {""}
+    servers = max(
+        ({_first(labels, _SERVER_LABELS) for labels in endpoint} - {""} for endpoint in label_sets),
+        key=len,
+        default=set[str](),
+    )
+    findings = []
+    if len(models) > 1:
+        findings.append(_added_up("several_models", "models", models, "give only the metrics URLs of the one"))
+    if len(servers) > 1:
+        findings.append(
+            _added_up("several_servers", "servers", servers, "if they are not replicas of one, give the URL of each")
         )
-    ]
+    return findings
+
+
+def is_whole(samples: Samples, facts: EngineFacts) -> bool:
+    """Whether a text is that of an engine itself, so that what it lacks is not there."""
+    return facts.namespace in samples.prefixes and all(name in samples.series for name in facts.vital)
+
+
+def speculation_unknown(samples: Samples, facts: EngineFacts) -> Finding:
+    """The finding for series of an engine's namespace that no engine alone would expose: nothing follows from them."""
+    seen = sorted(samples.names)
+    lacking = next((name for name in facts.vital if name not in samples.series), "")
+    return Finding(
+        code="router_metrics",
+        severity="invalid",
+        message=f"Whether {facts.title} speculates is unknown: the metrics hold {', '.join(seen[:4])} and lack "
+        f"{lacking}, which every {facts.title} exposes, so they are a router's own or cut off. Give the metrics of "
+        "every engine with --metrics-url.",
+        numbers={"seen": ", ".join(seen[:40]), "missing": lacking},
+    )
 
 
 def speculation_off(engine: str, evidence: str, cure: str) -> Finding:
@@ -42,5 +81,47 @@ def speculation_off(engine: str, evidence: str, cure: str) -> Finding:
     return Finding(
         code="speculation_off",
         severity="warning",
-        message=f"{engine} runs without speculative decoding ({evidence}): acceptance is undefined; {cure}",
+        message=f"{engine} runs without speculative decoding ({evidence}), so acceptance is undefined; {cure}.",
     )
+
+
+def lossy_verification(setting: str, why: str) -> Finding:
+    """The finding for a verification that keeps drafts which the target model would not have chosen."""
+    return Finding(
+        code="lossy_verification",
+        severity="warning",
+        message=f"Verification is lossy ({setting}): it {why}. Do not compare its acceptance with that of lossless "
+        "verification.",
+        numbers={"setting": setting},
+    )
+
+
+def other_prefixes(readings: Sequence[Samples], facts: EngineFacts) -> list[Finding]:
+    """A finding if an exporter in between has renamed the engine's series."""
+    told = sorted({samples.prefixes.get(facts.namespace, "") for samples in readings} - {"", f"{facts.namespace}:"})
+    if not told:
+        return []
+    return [
+        Finding(
+            code="series_prefix",
+            severity="info",
+            message=f"The series stand in the text as {told[0]}*, and are read as those of {facts.title} "
+            f"({facts.namespace}:*).",
+            numbers={"prefix": ", ".join(told)},
+        )
+    ]
+
+
+def _added_up(code: str, things: str, names: set[str], cure: str) -> Finding:
+    told = ", ".join(sorted(names))
+    return Finding(
+        code=code,
+        severity="warning",
+        message=f"The metrics hold {len(names)} {things} ({told[:200]}), whose counts are added up; {cure} that is "
+        "measured.",
+        numbers={things: told},
+    )
+
+
+def _first(labels: dict[str, str], names: Sequence[str]) -> str:
+    return next((labels[name] for name in names if name in labels), "")

@@ -13,3 +13,8 @@ def at_least(version: str | None, wanted: tuple[int, ...]) -> bool | None:
     numbers = tuple(int(part) for part in match[1].split("."))
     width = max(len(numbers), len(wanted))
     return numbers + (0,) * (width - len(numbers)) >= wanted + (0,) * (width - len(wanted))
+
+
+def version_text(version: tuple[int, ...]) -> str:
+    """A version as it is written: `0.5.19`."""
+    return ".".join(str(part) for part in version)

@@ -18,8 +18,9 @@ import msgspec
 
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Snapshot
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.engines.reading import read_window
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.measurement.run_directory import pretty

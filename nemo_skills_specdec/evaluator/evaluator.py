@@ -15,8 +15,8 @@ from typing import Any
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.engines.request_file import PATTERN, parse_lines
-from nemo_skills_specdec.engines.sglang_stats import sample_counts
+from nemo_skills_specdec.engines.sglang.answers import sample_counts
+from nemo_skills_specdec.engines.sglang.files import PATTERN, parse_lines
 from nemo_skills_specdec.errors import IdentityError, UsageError
 from nemo_skills_specdec.evaluator.rows import Row, join_counts, read_rows, records_of, stamps_of, write_rows
 

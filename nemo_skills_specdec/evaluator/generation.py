@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from nemo_skills_specdec.engines.base import EngineName
 from nemo_skills_specdec.engines.fetch import API_KEY_VARIABLE, bearer
 from nemo_skills_specdec.errors import IdentityError, ServerError, SpecdecError, UsageError
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns, together
@@ -335,7 +334,7 @@ def _target(cfg: Any, address: Any) -> Target:
         url=address if isinstance(address, str) and address else server_url(server),
         metrics_urls=tuple(str(url) for url in urls),
         headers=bearer(key),
-        engine=cast("EngineName | None", engine),
+        engine=engine,
         request_files=Path(str(cfg.request_metrics_dir)) if cfg.request_metrics_dir else None,
     )
 

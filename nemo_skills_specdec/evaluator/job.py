@@ -17,7 +17,7 @@ from nemo_skills_specdec.engines.base import EngineName, ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import base_url, fetch, metrics_url
 from nemo_skills_specdec.engines.registry import ENGINES
-from nemo_skills_specdec.engines.request_file import RequestFiles
+from nemo_skills_specdec.engines.sglang.files import RequestFiles
 from nemo_skills_specdec.errors import IdentityError, ServerError
 from nemo_skills_specdec.evaluator.attempts import (
     Attempt,

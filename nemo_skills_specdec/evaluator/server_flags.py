@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-VLLM_STATISTICS = "--per-request-spec-decode-metrics"
-SGLANG_METRICS = "--enable-metrics"
-SGLANG_FILES = "--export-metrics-to-file"
+from nemo_skills_specdec.engines.sglang import facts as sglang
+from nemo_skills_specdec.engines.versions import version_text
+from nemo_skills_specdec.engines.vllm import facts as vllm
 
 _SPECULATES = re.compile(r"(^|\s)(-sc|--speculative)")
 
@@ -33,16 +33,17 @@ def with_statistics(server_type: str, server_args: str, request_files: str | Non
     if not _SPECULATES.search(own):
         return own
     added: list[str] = []
-    if server_type in ("vllm", "vllm_multimodal") and VLLM_STATISTICS not in own:
-        added.append(_if_version("vllm", "0.29", "999", f"{VLLM_STATISTICS} detailed"))
+    if server_type in ("vllm", "vllm_multimodal") and vllm.STATISTICS_OPTION not in own:
+        added.append(_if_version("vllm", vllm.STATISTICS_SINCE, (999,), f"{vllm.STATISTICS_OPTION} detailed"))
     if server_type == "sglang":
-        if SGLANG_METRICS not in own.split():
-            added.append(SGLANG_METRICS)
-        if SGLANG_FILES not in own.split() and request_files is not None:
-            # From 0.5.13 on the same numbers stand in the responses, and no file with all prompts is needed.
-            added.append(_if_version("sglang", "0.5.6", "0.5.13", f"{SGLANG_FILES} {SGLANG_FILES}-dir {request_files}"))
+        if sglang.METRICS_OPTION not in own.split():
+            added.append(sglang.METRICS_OPTION)
+        if sglang.FILES_OPTION not in own.split() and request_files is not None:
+            # Later the same numbers stand in the responses, and no file with all prompts is needed.
+            flags = f"{sglang.FILES_OPTION} {sglang.FILES_FOLDER_OPTION} {request_files}"
+            added.append(_if_version("sglang", sglang.FILES_SINCE, sglang.META_INFO_SINCE, flags))
     return " ".join([*added, own]).strip()
 
 
-def _if_version(package: str, low: str, high: str, flags: str) -> str:
-    return f"$(python3 -c '{_PROBE}' {package} {low} {high} {flags})"
+def _if_version(package: str, low: tuple[int, ...], high: tuple[int, ...], flags: str) -> str:
+    return f"$(python3 -c '{_PROBE}' {package} {version_text(low)} {version_text(high)} {flags})"

@@ -9,6 +9,7 @@ import time
 
 import requests
 
+from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.launch.methods import Method
 from nemo_skills_specdec.launch.start import Started
 
@@ -30,7 +31,7 @@ def empty_caches(started: Started) -> str | None:
     Returns:
         None if they are empty now; otherwise why not, in one line.
     """
-    path = {"vllm": "/reset_prefix_cache", "sglang": "/flush_cache"}.get(started.engine)
+    path = ENGINES[started.engine].FACTS.cache_reset if started.engine in ENGINES else None
     if path is None:
         # The embedded engine has none; a server of somebody else is not ours to change.
         return None if started.engine == "embedded" else "its caches may hold the prompts of an earlier run"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from nemo_skills_specdec.engines.sglang import facts as sglang
 from nemo_skills_specdec.engines.versions import at_least
+from nemo_skills_specdec.engines.vllm import facts as vllm
 from nemo_skills_specdec.launch.methods import Method, to_sglang, to_vllm
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 
@@ -81,8 +83,8 @@ def _vllm(model: str, method: Method, server: ServerOptions, port: int, version:
         arguments.append("--enforce-eager")
     arguments += translated.arguments
     # vLLM refuses the flag without speculation.
-    if translated.arguments and at_least(version, (0, 29)) is not False:
-        arguments += ["--per-request-spec-decode-metrics", "detailed"]
+    if translated.arguments and at_least(version, vllm.STATISTICS_SINCE) is not False:
+        arguments += [vllm.STATISTICS_OPTION, "detailed"]
     # Development mode, on the loopback address only, tells the speculative settings and lets caches be emptied
     # between runs. An inherited key would lock us out of our own server.
     environment = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_API_KEY": ""}
@@ -98,7 +100,7 @@ def _sglang(
 ) -> Command:
     translated = to_sglang(method, version)
     arguments = [server.python or "python", "-m", "sglang.launch_server", "--model-path", model]
-    arguments += ["--host", HOST, "--port", str(port), "--enable-metrics"]
+    arguments += ["--host", HOST, "--port", str(port), sglang.METRICS_OPTION]
     arguments += _options(
         {
             "--served-model-name": server.served_model_name,
@@ -114,9 +116,13 @@ def _sglang(
     elif server.enforce_eager:
         arguments += ["--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled"]
     arguments += translated.arguments
-    files = request_files if at_least(version, (0, 5, 6)) and at_least(version, (0, 5, 19)) is False else None
+    files = (
+        request_files
+        if at_least(version, sglang.FILES_SINCE) and at_least(version, sglang.DETAILS_SINCE) is False
+        else None
+    )
     if files is not None and translated.arguments:
-        arguments += ["--export-metrics-to-file", "--export-metrics-to-file-dir", str(files)]
+        arguments += [sglang.FILES_OPTION, sglang.FILES_FOLDER_OPTION, str(files)]
     return Command(
         arguments=(*arguments, *server.arguments),
         environment=_environment({}, server),

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import Snapshot
 from nemo_skills_specdec.engines.reading import read_window
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.logs.absence import REASONS
 from nemo_skills_specdec.logs.figures import LogAcceptance, log_acceptance

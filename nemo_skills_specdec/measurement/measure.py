@@ -13,10 +13,11 @@ from nemo_skills_specdec.client.answer import read_answer
 from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions, Sent
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.client.timing import to_record
-from nemo_skills_specdec.engines.base import ResponseReader, ServerInfo, Snapshot
+from nemo_skills_specdec.engines.base import ResponseReader, ServerInfo
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.engines.registry import ENGINES
-from nemo_skills_specdec.engines.request_file import RequestFiles
+from nemo_skills_specdec.engines.sglang.files import RequestFiles
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import IdentityError, ServerError
 from nemo_skills_specdec.measurement.checks import (
     check_client,

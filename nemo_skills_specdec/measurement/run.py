@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from nemo_skills_specdec.engines.base import Snapshot
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.measurement.result import Evaluation
 from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, OUTPUT, SNAPSHOTS, Manifest

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec import __version__
-from nemo_skills_specdec.engines.base import ServerInfo, Snapshot
+from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.measurement.result import Evaluation

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Snapshot
-from nemo_skills_specdec.engines.fetch import take_snapshot
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.engines.reading import read_window, tokens_per_step
+from nemo_skills_specdec.engines.scrape import take_snapshot
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.records import Finding, Numbers, RequestRecord, Severity
 
 SETTLE_SECONDS = 0.2

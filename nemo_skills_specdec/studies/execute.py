@@ -16,7 +16,7 @@ from nemo_skills_specdec.client.body import count_turns
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import public_url
-from nemo_skills_specdec.engines.versions import at_least
+from nemo_skills_specdec.engines.registry import tells_per_request
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.start import Started
@@ -144,8 +144,7 @@ def _by_category(config: RunConfig, info: ServerInfo) -> bool | None:
     """
     if config.by_category is not None or config.method.name != "none":
         return config.by_category
-    since = {"vllm": (0, 29), "sglang": (0, 5, 6)}.get(info.engine or "")
-    return since is None or at_least(info.version, since) is not True
+    return tells_per_request(info.engine, info.version) is not True
 
 
 def prompts_of(config: RunConfig, started: Started, model: str) -> tuple[list[PromptRow], list[Finding]]:

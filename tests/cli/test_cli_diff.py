@@ -54,8 +54,13 @@ def test_json_is_one_object_with_the_fields_of_the_contract(recorded: Callable[[
 
 @pytest.mark.parametrize("before", ["-", NULL])
 def test_no_text_before_counts_from_zero(recorded: Callable[[str], str], before: str) -> None:
-    body = json.loads(run(before, recorded("sglang/metrics_0.5.23_ngram.txt"), "--json").stdout)
-    assert (body["source"], body["num_drafts"], body["num_accepted_tokens"]) == ("counters", 5649, 4608)
+    body = json.loads(run(before, recorded("vllm/ngram/metrics_after.txt"), "--json").stdout)
+    assert (body["source"], body["num_drafts"], body["num_accepted_tokens"]) == ("counters", 768, 1594)
+
+
+def test_what_a_text_does_not_tell_is_null(recorded: Callable[[str], str]) -> None:
+    body = json.loads(run("-", recorded("sglang/metrics_0.5.23_ngram.txt"), "--json").stdout)
+    assert (body["source"], body["num_drafts"], body["num_accepted_tokens"]) == ("bounds", 5649, None)
     assert body["accepted_per_position"] is None
     assert body["conditional_acceptance_rates"] is None
 

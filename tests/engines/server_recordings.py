@@ -10,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from nemo_skills_specdec.engines.base import CounterReading, Samples, ServerInfo, Snapshot
-from nemo_skills_specdec.engines.prometheus import parse_metrics
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
+from nemo_skills_specdec.engines.exposition import Samples, parse_metrics
 from nemo_skills_specdec.engines.reading import acceptance_of_reading, read_window
+from nemo_skills_specdec.engines.registry import wanted_series
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.records import Acceptance
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures"
@@ -43,7 +45,7 @@ def stream_union(text: str) -> dict[str, Any]:
 
 
 def samples(text: str) -> Samples:
-    return parse_metrics(text) if text else Samples({})
+    return parse_metrics(text, wanted=wanted_series()) if text else Samples(series={})
 
 
 def snapshot(text: str, url: str = "http://test/metrics") -> Snapshot:

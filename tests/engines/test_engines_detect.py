@@ -116,7 +116,7 @@ def test_a_sglang_is_recognised_with_its_draft_length() -> None:
     assert (info.engine, info.version, info.models) == ("sglang", "0.5.17", ["tiny"])
     assert (info.speculation, info.method) == ("on", "NGRAM")
     assert (info.draft_length, info.tree_nodes, info.topk) == (3, 4, 1)
-    assert [finding.code for finding in info.findings] == ["sglang_ngram"]
+    assert [finding.code for finding in info.findings] == ["sglang_ngram", "ngram_remembers"]
 
 
 def test_a_sglang_with_overlap_offers_bounds_and_the_flag_for_exact_counters() -> None:
@@ -174,13 +174,14 @@ def test_an_old_sglang_is_asked_under_the_old_path() -> None:
     info = found(routes)
     assert (info.version, info.method) == ("0.5.5", "NGRAM")
     assert offer(info, "bounds").how == "upgrade to SGLang 0.5.13 or later"
-    assert [finding.code for finding in info.findings] == ["sglang_ngram", "ngram_off_by_one"]
+    assert [finding.code for finding in info.findings] == ["sglang_ngram", "ngram_off_by_one", "ngram_remembers"]
 
 
 def test_trees_and_adaptive_drafts_are_remarked() -> None:
     info = found(sglang_routes("sglang-gpu/sgl_standalone_tree/server_info.json", speculative_adaptive=True))
-    assert (info.method, info.topk, info.tree_nodes) == ("STANDALONE", 4, 8)
-    assert [finding.code for finding in info.findings] == ["tree_drafts", "adaptive_drafts"]
+    assert (info.method, info.topk, info.tree_nodes, info.draft_length) == ("STANDALONE", 4, 8, 3)
+    codes = [finding.code for finding in info.findings]
+    assert codes == ["tree_drafts", "adaptive_drafts", "standalone_first_token"]
 
 
 def test_the_decode_worker_speaks_for_a_disaggregated_sglang() -> None:
@@ -223,7 +224,7 @@ def test_a_llamacpp_without_speculation_is_off() -> None:
 def test_a_llamacpp_without_metrics_still_offers_its_responses() -> None:
     info = found({**llamacpp_routes("ngram-k3"), "/metrics": (501, "{}", {})})
     assert (offer(info, "counters").available, offer(info, "response").available) == (False, True)
-    assert "start llama.cpp with --metrics" in offer(info, "counters").how
+    assert "llama.cpp with --metrics" in offer(info, "counters").how
 
 
 def test_an_engine_that_hides_its_name_is_recognised_by_its_metrics() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from server_recordings import text_of, tiny_server
 
-from nemo_skills_specdec.engines.fetch import base_url, bearer, fetch, metrics_url, public_url, take_snapshot
+from nemo_skills_specdec.engines.fetch import base_url, bearer, fetch, metrics_url, public_url
+from nemo_skills_specdec.engines.scrape import take_snapshot
 from nemo_skills_specdec.errors import UsageError
 
 METRICS = text_of("vllm/ngram/metrics_after.txt")
@@ -141,7 +142,7 @@ def test_metrics_that_are_not_there_name_the_flags() -> None:
 
 def test_llamacpp_without_metrics_names_its_flag() -> None:
     with tiny_server({"/metrics": (501, '{"error":{"code":501}}', {})}) as server:
-        assert "start llama.cpp with --metrics" in str(take_snapshot(server.url).error)
+        assert "llama.cpp with --metrics" in str(take_snapshot(server.url).error)
 
 
 def test_a_server_error_is_named() -> None:

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from server_recordings import codes, snapshot, text_of
 
-from nemo_skills_specdec.engines.base import CounterReading, EngineName, ServerInfo, Snapshot, Traffic
+from nemo_skills_specdec.engines.base import CounterReading, EngineName, ServerInfo, Traffic
 from nemo_skills_specdec.engines.reading import acceptance_of_reading, read_window, tokens_per_step
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import UsageError
 
 VLLM_BEFORE, VLLM_AFTER = text_of("vllm/ngram/metrics_before.txt"), text_of("vllm/ngram/metrics_after.txt")

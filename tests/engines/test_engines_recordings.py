@@ -9,8 +9,8 @@ from server_recordings import acceptance, codes, json_lines_of, json_of, stream_
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.engines import llamacpp, sglang, vllm
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.engines.request_file import parse_lines
-from nemo_skills_specdec.engines.sglang_stats import sample_counts
+from nemo_skills_specdec.engines.sglang.answers import sample_counts
+from nemo_skills_specdec.engines.sglang.files import parse_lines
 from nemo_skills_specdec.measurement.window import tokens_cut_off
 
 VLLM = {
@@ -237,19 +237,22 @@ def test_vllm_026_has_no_statistics_in_its_responses() -> None:
     assert {vllm.request_counts(row["response"], None) for row in rows} == {None}
 
 
+SYNCHRONOUS = ServerInfo(engine="sglang", base_url="", settings={"disable_overlap_schedule": True})
+
+
 def test_sglang_counters_on_a_cpu_are_exact() -> None:
-    reading = window("", "sglang/metrics_0.5.23_ngram.txt")
+    reading = window("", "sglang/metrics_0.5.23_ngram.txt", SYNCHRONOUS)
     assert (reading.engine, reading.source) == ("sglang", "counters")
     assert reading.counts == counts(5649, 16947, 4608, None)
     assert acceptance(reading).acceptance_length == 10257 / 5649
     assert acceptance(reading).acceptance_rate == 4608 / 16947
-    assert codes(reading) == ["synchronous_scheduling_inferred", "no_positions"]
+    assert codes(reading) == ["no_positions"]
     assert (reading.traffic.requests, reading.traffic.generation_tokens) == (73, 10275)
     assert tokens_cut_off(reading) == 55
 
 
 def test_sglang_counters_sum_over_streaming_and_plain_requests() -> None:
-    reading = window("", "sglang/metrics_0.5.21_ngram.txt")
+    reading = window("", "sglang/metrics_0.5.21_ngram.txt", SYNCHRONOUS)
     assert reading.counts == counts(5987, 17961, 4447, None)
     assert acceptance(reading).acceptance_length == 10434 / 5987
     assert (reading.traffic.requests, reading.traffic.generation_tokens) == (116, 10451)

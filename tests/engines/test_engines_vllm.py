@@ -95,6 +95,7 @@ def test_incomplete_counters_give_no_rate() -> None:
 
 def test_diffusion_counters_are_no_speculation() -> None:
     text = "vllm:diffusion_num_denoising_steps_total 5\nvllm:diffusion_num_committed_tokens_total 9\n"
+    text += "vllm:generation_tokens_total 9\nvllm:prompt_tokens_total 3\nvllm:request_success_total 1\n"
     assert codes(read("", text)) == ["speculation_off"]
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import ServerInfo, Snapshot
+from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.evaluator.attempts import (
     Attempt,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
-from nemo_skills_specdec.engines.base import ServerInfo, Snapshot
+from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.evaluator.attempts import Attempt, Attempts
 from nemo_skills_specdec.evaluator.summary import (
     as_figure,

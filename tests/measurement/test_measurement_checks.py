@@ -4,7 +4,7 @@ import pytest
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.exchange import Delays, RequestOptions, Sent
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
-from nemo_skills_specdec.engines.sglang_findings import no_positions
+from nemo_skills_specdec.engines.sglang.findings import no_positions
 from nemo_skills_specdec.measurement.checks import (
     check_client,
     check_dispersion,

@@ -1,7 +1,8 @@
 import pytest
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import CounterReading, Snapshot, Traffic
+from nemo_skills_specdec.engines.base import CounterReading, Traffic
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.measurement.window import (
     Sent,
     check_counts,

@@ -1,11 +1,11 @@
-"""What SGLang says about speculative decoding: counters and gauges on `/metrics`, and statistics inside a response.
+"""SGLang's counters and gauges on `/metrics`.
 
 Differences over the window, summed over label sets: D verification steps, G generated tokens, N requests, all three
 counted when a request ends; R tokens decoded, counted live, one (tp_rank, pp_rank) per dp_rank.
 
     AL_out = (G - N) / D   lower bound: one token of each request comes from its prefill; tokens cut off are missing
-    AL_rt  = R / D         1 + A / D exactly with synchronous scheduling; an overlapped scheduler adds at least one
-                           token per finished request, which makes it an upper bound
+    AL_rt  = R / D         1 + A / D exactly with synchronous scheduling; an overlapped scheduler may add a token for
+                           each finished request, which makes it an upper bound
 
 K is `speculative_num_draft_tokens`, the verified nodes including the root, so AR = (AL - 1) / (K - 1).
 The gauges hold the mean of the last `decode_log_interval` iterations and are never differenced.
@@ -18,43 +18,33 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
-from nemo_skills_specdec.engines import remarks, sglang_findings
-from nemo_skills_specdec.engines.base import CounterReading, Labels, Samples, ServerInfo, Traffic
-from nemo_skills_specdec.engines.prometheus import Difference, differences, gauge_total, gauge_values, has_prefix
-from nemo_skills_specdec.engines.sglang_stats import request_counts, request_extras
+from nemo_skills_specdec.engines import remarks
+from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
+from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, gauge_values
+from nemo_skills_specdec.engines.exposition import Labels, Samples
+from nemo_skills_specdec.engines.sglang import findings as own
+from nemo_skills_specdec.engines.sglang.facts import (
+    BUSY,
+    COUNTERS,
+    FACTS,
+    GAUGE_LENGTH,
+    GAUGE_NODES,
+    GAUGE_RATE,
+    GAUGE_STEPS,
+    SCHEDULER_COUNTERS,
+)
 from nemo_skills_specdec.engines.versions import at_least
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding, Numbers
 from nemo_skills_specdec.statistics import Interval
 
-__all__ = ["accept_rate_from_gauge", "read", "recognise", "request_counts", "request_extras", "stream_counts"]
-
-PREFIX = "sglang:"
-
-_DECODED = "sglang:realtime_tokens_total"
-
-_COUNTERS = {
-    "verify": "sglang:spec_verify_calls_total",
-    "generation_tokens": "sglang:generation_tokens_total",
-    "prompt_tokens": "sglang:prompt_tokens_total",
-    "requests": "sglang:num_requests_total",
-    "first_tokens": "sglang:time_to_first_token_seconds_count",
-    "aborted": "sglang:num_aborted_requests_total",
-    "retracted": "sglang:num_retracted_requests_total",
-    "decoded": _DECODED,
-}
-
-_SCHEDULER_COUNTERS = (_DECODED, "sglang:num_retracted_requests_total")
-
 _RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")
 
-_BUSY = ("sglang:num_running_reqs", "sglang:num_queue_reqs")
-
-_GAUGE_LENGTH, _GAUGE_RATE = "sglang:spec_accept_length", "sglang:spec_accept_rate"
-_GAUGE_STEPS, _GAUGE_NODES = "sglang:spec_num_steps", "sglang:spec_num_draft_tokens"
+_LATE = ("aborted", "retracted")
+"""Counters that appear with the first such request; a window with any is given as bounds."""
 
 
-class _Window(msgspec.Struct, frozen=True, kw_only=True):
+class SglangWindow(msgspec.Struct, frozen=True, kw_only=True):
     """The differences that acceptance is computed from; None where the server has no such counter."""
 
     verify: int | None
@@ -68,21 +58,16 @@ class _Window(msgspec.Struct, frozen=True, kw_only=True):
     fixed_width: bool
 
 
-def recognise(samples: Samples) -> bool:
-    """Whether the series are SGLang's."""
-    return has_prefix(samples, PREFIX)
-
-
 def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo | None) -> CounterReading:
     """The best that SGLang's metrics allow: exact counts, bounds, an estimate by gauge, or nothing."""
     before, after = [_one_rank(samples) for samples in before], [_one_rank(samples) for samples in after]
-    deltas, findings = differences(_COUNTERS, before, after)
-    findings += remarks.several_models(after, _COUNTERS["generation_tokens"])
+    deltas, findings = differences(COUNTERS, before, after, late=_LATE)
+    findings += remarks.summed_up(after, COUNTERS["generation_tokens"])
     traffic = _traffic(deltas, before, after)
     reading = CounterReading(engine="sglang", source=None, traffic=traffic, findings=tuple(findings))
-    if any(finding.severity == "invalid" for finding in findings):
+    if remarks.is_invalid(reading):
         return reading
-    window = _Window(
+    window = SglangWindow(
         verify=deltas["verify"].total if "verify" in deltas else None,
         generated=traffic.generation_tokens or 0,
         requests=traffic.requests or 0,
@@ -93,13 +78,19 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
         nodes=_nodes(after, info),
         fixed_width=not (info and info.settings.get("speculative_adaptive")),
     )
-    if _is_off(window, after, info):
-        return _with(reading, remarks.speculation_off("SGLang", *_OFF))
+    if window.fixed_width and window.nodes:
+        depth = info.draft_length if info is not None and info.draft_length else window.nodes - 1
+        reading = msgspec.structs.replace(reading, draft_length=depth, proposed_per_step=window.nodes - 1)
+    if window.verify is None and not (info is not None and info.speculation == "on"):
+        reading = _without_steps(reading, after, info)
+        if reading.findings[len(findings) :]:
+            return reading
     if window.verify is None and (window.requests or window.generated):
         return _gauge_estimate(reading, before, after, window, deltas, info)
     if not window.verify:
         return msgspec.structs.replace(reading, source="counters", counts=NO_STEPS, num_drafts=0)
-    reading = _with(msgspec.structs.replace(reading, num_drafts=window.verify), *_tree_drafts(after, window, info))
+    reading = msgspec.structs.replace(reading, num_drafts=window.verify)
+    reading = remarks.with_findings(reading, *_tree_drafts(after, window, info))
     return _from_counters(reading, window, info)
 
 
@@ -127,21 +118,23 @@ def accept_rate_from_gauge(
     return (rate * width - 1) / (width - 1) if width and width > 1 else None
 
 
-_OFF = (
-    "it counted no verification step, and its speculation gauges are 0",
-    "start it with --speculative-algorithm",
-)
-
-
-def _is_off(window: _Window, after: Sequence[Samples], info: ServerInfo | None) -> bool:
-    if window.verify is not None or (info is not None and info.speculation == "on"):
-        return False
+def _without_steps(reading: CounterReading, after: Sequence[Samples], info: ServerInfo | None) -> CounterReading:
+    """The reading with a finding if the server does not speculate, or if nothing tells whether it does."""
     if info is not None and info.speculation == "off":
-        return True
-    return not any(value > 0 for name in (_GAUGE_LENGTH, _GAUGE_NODES) for _, value in gauge_values(after, name))
+        return remarks.with_findings(reading, remarks.speculation_off("SGLang", "it says so", FACTS.speculate))
+    if any(value > 0 for name in (GAUGE_LENGTH, GAUGE_NODES) for _, value in gauge_values(after, name)):
+        return reading
+    # The length is 0 until the first log interval is over; the number of nodes came with the counter of steps.
+    if all(GAUGE_NODES in samples.series for samples in after):
+        evidence = "it counted no verification step, and its speculation gauges are 0"
+        return remarks.with_findings(reading, remarks.speculation_off("SGLang", evidence, FACTS.speculate))
+    lacking = next(samples for samples in after if GAUGE_NODES not in samples.series)
+    if not remarks.is_whole(lacking, FACTS):
+        return remarks.with_findings(reading, remarks.speculation_unknown(lacking, FACTS))
+    return remarks.with_findings(reading, own.perhaps_off())
 
 
-def _from_counters(reading: CounterReading, window: _Window, info: ServerInfo | None) -> CounterReading:
+def _from_counters(reading: CounterReading, window: SglangWindow, info: ServerInfo | None) -> CounterReading:
     drafts = window.verify or 0
     low_tokens = window.generated - window.requests - window.retracted
     numbers: Numbers = {
@@ -151,18 +144,18 @@ def _from_counters(reading: CounterReading, window: _Window, info: ServerInfo | 
         "realtime_decode_tokens": window.decoded,
     }
     if window.decoded is None:
-        return _with(reading, sglang_findings.no_upper_bound(low_tokens / drafts, numbers))
+        return remarks.with_findings(reading, own.no_upper_bound(low_tokens / drafts, numbers))
     if window.decoded < max(low_tokens, drafts):
         broken = IdentityError(
             f"{window.decoded} tokens were decoded, but the requests that ended hold {max(low_tokens, drafts)}"
         )
-        return _with(reading, remarks.identity_broken(broken, numbers))
+        return remarks.with_findings(reading, remarks.identity_broken(broken, numbers))
     excess = window.decoded - low_tokens
     if _is_exact(window, excess, info):
-        return _exact(reading, window, excess, numbers, info)
+        return _exact(reading, window, numbers)
     low, high = max(low_tokens / drafts, 1.0), window.decoded / drafts
     rates = _rates((low, high), window)
-    return _with(
+    return remarks.with_findings(
         msgspec.structs.replace(
             reading,
             source="bounds",
@@ -171,29 +164,24 @@ def _from_counters(reading: CounterReading, window: _Window, info: ServerInfo | 
             acceptance_rate=(rates[0] + rates[1]) / 2 if rates else None,
             acceptance_rate_bounds=Interval(*rates) if rates else None,
         ),
-        sglang_findings.only_bounds(low, high, excess=excess, requests=window.requests, busy=window.busy),
-        *sglang_findings.aborted_or_retracted(window.aborted, window.retracted),
+        own.only_bounds(low, high, excess=excess, requests=window.requests, busy=window.busy),
+        *own.aborted_or_retracted(window.aborted, window.retracted),
     )
 
 
-def _is_exact(window: _Window, excess: int, info: ServerInfo | None) -> bool:
+def _is_exact(window: SglangWindow, excess: int, info: ServerInfo | None) -> bool:
     """Whether R / D is the acceptance length itself.
 
-    So with synchronous scheduling and nothing in flight, aborted or retracted. Without the server's word on its
-    scheduling: an overlapped scheduler adds at least one token per finished request, so an excess below the number of
-    requests shows that it was not on.
+    So with synchronous scheduling, which only the server's own word tells, and nothing in flight, aborted or retracted.
+    A small excess proves nothing: with few accepted tokens most requests end without an extra iteration being counted.
     """
     if window.busy or window.aborted or window.retracted:
         return False
-    overlap_off = info.settings.get("disable_overlap_schedule") if info is not None else None
-    if overlap_off is None:
-        return excess < window.requests
-    return bool(overlap_off) and (window.nodes is None or excess <= window.nodes * window.requests)
+    overlap_off = info is not None and info.settings.get("disable_overlap_schedule") is True
+    return overlap_off and (window.nodes is None or excess <= window.nodes * window.requests)
 
 
-def _exact(
-    reading: CounterReading, window: _Window, excess: int, numbers: Numbers, info: ServerInfo | None
-) -> CounterReading:
+def _exact(reading: CounterReading, window: SglangWindow, numbers: Numbers) -> CounterReading:
     drafts, decoded = window.verify or 0, window.decoded or 0
     width = window.nodes - 1 if window.nodes and window.fixed_width else None
     try:
@@ -203,9 +191,8 @@ def _exact(
             num_accepted_tokens=decoded - drafts,
         )
     except IdentityError as error:
-        return _with(reading, remarks.identity_broken(error, numbers))
-    told = info is not None and info.settings.get("disable_overlap_schedule") is not None
-    return _with(
+        return remarks.with_findings(reading, remarks.identity_broken(error, numbers))
+    return remarks.with_findings(
         msgspec.structs.replace(
             reading,
             source="counters",
@@ -213,8 +200,7 @@ def _exact(
             acceptance_length=counts.acceptance_length,
             acceptance_rate=counts.acceptance_rate,
         ),
-        *([] if told else [sglang_findings.synchronous_inferred(excess, window.requests)]),
-        sglang_findings.no_positions(),
+        own.no_positions(),
     )
 
 
@@ -222,15 +208,15 @@ def _gauge_estimate(
     reading: CounterReading,
     before: Sequence[Samples],
     after: Sequence[Samples],
-    window: _Window,
-    deltas: Mapping[str, Difference],
+    window: SglangWindow,
+    deltas: Mapping[str, CounterDifference],
     info: ServerInfo | None,
 ) -> CounterReading:
-    length = _gauge_mean(after, _GAUGE_LENGTH, deltas)
+    length = _gauge_mean(after, GAUGE_LENGTH, deltas)
     if not length:
-        return _with(reading, sglang_findings.no_acceptance_metrics())
-    was = _gauge_mean(before, _GAUGE_LENGTH, deltas)
-    rate = _gauge_mean(after, _GAUGE_RATE, deltas)
+        return remarks.with_findings(reading, own.no_acceptance_metrics())
+    was = _gauge_mean(before, GAUGE_LENGTH, deltas)
+    rate = _gauge_mean(after, GAUGE_RATE, deltas)
     acceptance_rate = (
         (length - 1) / (window.nodes - 1)
         if window.nodes and window.nodes > 1 and window.fixed_width
@@ -246,10 +232,10 @@ def _gauge_estimate(
     estimate = msgspec.structs.replace(
         reading, source="gauge_estimate", acceptance_length=length, acceptance_rate=acceptance_rate
     )
-    return _with(estimate, sglang_findings.gauge_estimate(was, length))
+    return remarks.with_findings(estimate, own.gauge_estimate(was, length))
 
 
-def _gauge_mean(readings: Sequence[Samples], name: str, deltas: Mapping[str, Difference]) -> float | None:
+def _gauge_mean(readings: Sequence[Samples], name: str, deltas: Mapping[str, CounterDifference]) -> float | None:
     """The gauge; over data-parallel ranks their mean, weighted by the tokens each decoded in the window."""
     values = [(dict(labels).get("dp_rank", ""), value) for labels, value in gauge_values(readings, name) if value > 0]
     if not values:
@@ -264,10 +250,10 @@ def _gauge_mean(readings: Sequence[Samples], name: str, deltas: Mapping[str, Dif
 def _one_rank(samples: Samples) -> Samples:
     """Scheduler counters of one rank per data-parallel rank, decode tokens only: the other ranks repeat them."""
     chosen = {
-        name: _lowest_rank(label_sets) if name in _SCHEDULER_COUNTERS else label_sets
+        name: _lowest_rank(label_sets) if name in SCHEDULER_COUNTERS else label_sets
         for name, label_sets in samples.series.items()
     }
-    return Samples(chosen)
+    return msgspec.structs.replace(samples, series=chosen)
 
 
 def _lowest_rank(label_sets: dict[Labels, float]) -> dict[Labels, float]:
@@ -283,7 +269,7 @@ def _lowest_rank(label_sets: dict[Labels, float]) -> dict[Labels, float]:
     return {labels: label_sets[labels] for _, labels in best.values()}
 
 
-def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
+def _traffic(deltas: Mapping[str, CounterDifference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
     totals = {short: delta.total for short, delta in deltas.items() if not delta.findings}
     return Traffic(
         requests=totals.get("requests"),
@@ -291,36 +277,27 @@ def _traffic(deltas: Mapping[str, Difference], before: Sequence[Samples], after:
         generation_tokens=totals.get("generation_tokens"),
         first_tokens=totals.get("first_tokens"),
         decode_steps=totals.get("verify"),
-        busy_before=gauge_total(before, _BUSY),
-        busy_after=gauge_total(after, _BUSY),
+        busy_before=gauge_total(before, BUSY),
+        busy_after=gauge_total(after, BUSY),
     )
 
 
 def _nodes(after: Sequence[Samples], info: ServerInfo | None) -> int | None:
     if info is not None and info.tree_nodes:
         return info.tree_nodes
-    values = {int(value) for _, value in gauge_values(after, _GAUGE_NODES) if value > 0}
+    values = {int(value) for _, value in gauge_values(after, GAUGE_NODES) if value > 0}
     return values.pop() if len(values) == 1 else None
 
 
-def _rates(lengths: tuple[float, float], window: _Window) -> tuple[float, float] | None:
+def _rates(lengths: tuple[float, float], window: SglangWindow) -> tuple[float, float] | None:
     if not window.nodes or window.nodes < 2 or not window.fixed_width:
         return None
     low, high = ((length - 1) / (window.nodes - 1) for length in lengths)
     return min(low, 1.0), min(high, 1.0)
 
 
-def _tree_drafts(after: Sequence[Samples], window: _Window, info: ServerInfo | None) -> list[Finding]:
-    steps = max((value for _, value in gauge_values(after, _GAUGE_STEPS)), default=0)
+def _tree_drafts(after: Sequence[Samples], window: SglangWindow, info: ServerInfo | None) -> list[Finding]:
+    steps = max((value for _, value in gauge_values(after, GAUGE_STEPS)), default=0)
     told = info is not None and info.topk is not None
     is_tree = (info.topk or 1) > 1 if told and info else bool(steps and window.nodes and window.nodes > steps + 1)
-    return [sglang_findings.tree_drafts(info.topk if info else None, window.nodes)] if is_tree else []
-
-
-def _with(reading: CounterReading, *findings: Finding) -> CounterReading:
-    return msgspec.structs.replace(reading, findings=(*reading.findings, *findings))
-
-
-def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
-    """Nothing more: SGLang's statistics stand whole in one chunk, which `request_counts` reads."""
-    return None
+    return [own.tree_drafts(info.topk if info else None, window.nodes)] if is_tree else []

@@ -10,9 +10,9 @@ def tree_drafts(topk: int | None, nodes: int | None) -> Finding:
     return Finding(
         code="tree_drafts",
         severity="warning",
-        message=f"drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over tree "
+        message=f"Drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over tree "
         "nodes, most of which no path can reach; do not compare it with that of chains. The acceptance length stays "
-        "comparable",
+        "comparable.",
         numbers={"topk": topk, "nodes": nodes},
     )
 
@@ -24,7 +24,7 @@ def only_bounds(low: float, high: float, *, excess: int, requests: int, busy: bo
         code="bounds",
         severity="warning" if busy else "info",
         message=f"SGLang's counters only bracket the acceptance length: [{low:.4f}, {high:.4f}], {high - low:.4f} "
-        f"wide; the midpoint is shown. {in_flight}Ask for the statistics in each response for exact numbers",
+        f"wide; the midpoint is shown. {in_flight}Ask for the statistics in each response for exact numbers.",
         numbers={"low": low, "high": high, "width": high - low, "excess_tokens": excess, "requests": requests},
     )
 
@@ -38,20 +38,20 @@ def aborted_or_retracted(aborted: int, retracted: int) -> list[Finding]:
             code="aborted_or_retracted",
             severity="info",
             message=f"{aborted} requests were aborted and {retracted} retracted in the window, which SGLang's counters "
-            "do not count alike: the numbers are bounds",
+            "do not count alike, so the numbers are bounds.",
             numbers={"aborted": aborted, "retracted": retracted},
         )
     ]
 
 
-def synchronous_inferred(excess: int, requests: int) -> Finding:
-    """The counters were found to be exact without the server's word on its scheduling."""
+def perhaps_off() -> Finding:
+    """Neither a step was counted nor does a gauge tell anything, which has two reasons."""
     return Finding(
-        code="synchronous_scheduling_inferred",
-        severity="info",
-        message=f"only {excess} decoded tokens exceed those of the {requests} requests; an overlapped scheduler would "
-        "add at least one per request, so scheduling was synchronous and the counters are exact",
-        numbers={"excess_tokens": excess, "requests": requests},
+        code="speculation_unknown",
+        severity="invalid",
+        message="Whether SGLang speculates is unknown: it counted no verification step, which releases before 0.5.13 "
+        "never do, and its gauge is 0, as it is until the first log interval is over. Ask a server whose /server_info "
+        "can be read, or use SGLang 0.5.13 or later.",
     )
 
 
@@ -60,7 +60,7 @@ def no_positions() -> Finding:
     return Finding(
         code="no_positions",
         severity="info",
-        message="SGLang's metrics have no counts per draft position; ask for the statistics in each response for these",
+        message="SGLang's metrics have no counts per draft position; ask for the statistics in each response.",
     )
 
 
@@ -69,8 +69,8 @@ def no_upper_bound(low: float, numbers: Numbers) -> Finding:
     return Finding(
         code="no_upper_bound",
         severity="invalid",
-        message=f"the acceptance length is at least {low:.4f}, but sglang:realtime_tokens_total, which would bound it "
-        "from above, is missing; ask for the statistics in each response",
+        message=f"The acceptance length is at least {low:.4f}, but sglang:realtime_tokens_total, which would bound it "
+        "from above, is missing; ask for the statistics in each response.",
         numbers=numbers,
     )
 
@@ -81,7 +81,7 @@ def no_acceptance_metrics() -> Finding:
         code="no_acceptance_metrics",
         severity="invalid",
         message="SGLang speculates, but its metrics hold neither counters nor a gauge of acceptance for this window; "
-        "use SGLang 0.5.13 or later, or ask for the statistics in each response",
+        "use SGLang 0.5.13 or later, or ask for the statistics in each response.",
     )
 
 
@@ -90,9 +90,9 @@ def gauge_estimate(before: float | None, after: float) -> Finding:
     return Finding(
         code="gauge_estimate",
         severity="warning",
-        message=f"acceptance length {after:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last log "
+        message=f"The acceptance length {after:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last log "
         "interval (40 decode iterations by default), not of the window, and may be off by 50 %. Use SGLang 0.5.13 or "
-        "later for counters, or ask for the statistics in each response",
+        "later for counters, or ask for the statistics in each response.",
         numbers={"gauge_before": before, "gauge_after": after},
     )
 
@@ -103,7 +103,7 @@ def adaptive_drafts() -> Finding:
         code="adaptive_drafts",
         severity="warning",
         message="SGLang adapts the draft length (speculative_adaptive), but counts draft tokens by the configured one: "
-        "there is no acceptance rate, only the acceptance length",
+        "there is no acceptance rate, only the acceptance length.",
     )
 
 
@@ -113,7 +113,7 @@ def ngram(nodes: int | None) -> Finding:
         code="sglang_ngram",
         severity="info",
         message=f"SGLang's NGRAM verifies {nodes} nodes in every step, even without a match, where most versions of "
-        "vLLM draft nothing: compare n-gram runs of the two by tokens per step",
+        "vLLM draft nothing: compare n-gram runs of the two by tokens per step.",
     )
 
 
@@ -123,5 +123,27 @@ def ngram_off_by_one(version: str | None) -> Finding:
         code="ngram_off_by_one",
         severity="warning",
         message=f"SGLang {version} counts accepted NGRAM drafts off by one in its per-request statistics; use 0.5.12 "
-        "or later",
+        "or later.",
+    )
+
+
+def ngram_remembers(requests: int) -> Finding:
+    """The n-gram drafter looks up all text served since the start, or since its cache was flushed."""
+    return Finding(
+        code="ngram_remembers",
+        severity="warning",
+        message=f"SGLang's NGRAM drafts from all text that it has served, and has served {requests} requests: prompts "
+        "that it has seen before are accepted far more often (AL 3.90 for 1.65 was measured). Flush its cache with "
+        "POST /flush_cache just before measuring.",
+        numbers={"requests": requests},
+    )
+
+
+def standalone_first_token() -> Finding:
+    """STANDALONE's draft model does not see the whole prompt."""
+    return Finding(
+        code="standalone_first_token",
+        severity="info",
+        message="SGLang's STANDALONE never shows its draft model the first token of a prompt, which lowers acceptance: "
+        "do not take it for a property of the drafter, nor compare it with draft_model of vLLM.",
     )

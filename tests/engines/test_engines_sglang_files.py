@@ -11,7 +11,7 @@ from server_recordings import text_of
 
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, total
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.engines.request_file import RequestFiles, parse_lines
+from nemo_skills_specdec.engines.sglang.files import RequestFiles, parse_lines
 from nemo_skills_specdec.errors import UsageError
 
 ONE = AcceptanceCounts(num_drafts=2, num_draft_tokens=6, num_accepted_tokens=3, accepted_per_position=(1, 1, 1))
@@ -185,5 +185,5 @@ def test_the_records_of_an_adaptive_server_have_no_draft_tokens(tmp_path: Path) 
 
 
 def test_a_folder_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         RequestFiles(tmp_path / "nothing")

@@ -17,7 +17,7 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, total
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.engines.sglang_stats import sample_counts
+from nemo_skills_specdec.engines.sglang.answers import sample_counts
 from nemo_skills_specdec.errors import IdentityError, UsageError
 from nemo_skills_specdec.records import Finding
 
@@ -58,7 +58,7 @@ class RequestFiles:
     def __init__(self, directory: Path, info: ServerInfo | None = None) -> None:
         if not directory.is_dir():
             raise UsageError(
-                f"{directory} is no folder; give the --export-metrics-to-file-dir of SGLang, as seen from this machine"
+                f"{directory} is not a folder; give the --export-metrics-to-file-dir as seen from this machine"
             )
         self._directory = directory
         self._info = info
@@ -146,7 +146,7 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             broken += 1
             continue
         if isinstance(record, dict) and isinstance(record.get("id"), str):
@@ -166,7 +166,7 @@ def _group(record: Mapping[str, Any]) -> tuple[str, Any]:
     try:
         parameters = json.loads(record.get("request_parameters") or "{}")
         several = (parameters.get("sampling_params") or {}).get("n", 1) > 1
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         several = False
     if not several:
         return identity, None
@@ -194,7 +194,7 @@ def _findings(wanted: int, missing: int, broken: int, contradictions: list[str])
             Finding(
                 code="request_file_broken_lines",
                 severity="warning",
-                message=f"{broken} lines of the request-metric files are broken and were skipped",
+                message=f"{broken} lines of the request-metric files are broken and were skipped.",
                 numbers={"broken_lines": broken},
             )
         )
@@ -204,7 +204,7 @@ def _findings(wanted: int, missing: int, broken: int, contradictions: list[str])
                 code="identity_broken",
                 severity="invalid",
                 message=f"{len(contradictions)} records of the request-metric files contradict themselves, e.g. "
-                f"{contradictions[0]}; no rate is computed from them",
+                f"{contradictions[0]}; no rate is computed from them.",
                 numbers={"records": len(contradictions)},
             )
         )

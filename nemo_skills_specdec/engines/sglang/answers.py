@@ -7,11 +7,13 @@ root included: `proposed = v (K - 1)` comes from the configuration; `hist[k]` co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, counts_from_histogram, total
-from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.engines.base import ServerInfo, number_or_none, part_of
+from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
+from nemo_skills_specdec.engines.sglang.facts import DETAILS_SINCE
 from nemo_skills_specdec.engines.versions import at_least
 from nemo_skills_specdec.errors import IdentityError
 
@@ -28,7 +30,7 @@ def request_extras(*, stream: bool, info: ServerInfo | None) -> dict[str, Any]:
     without streaming, where a stream would be refused. Older servers ignore both.
     """
     extras: dict[str, Any] = {"return_spec_tokens_details": True}
-    if not stream and not at_least(info.version if info else None, (0, 5, 19)):
+    if not stream and not at_least(info.version if info else None, DETAILS_SINCE):
         extras["return_meta_info"] = True
     return extras
 
@@ -48,7 +50,10 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
     if len(known) < len(counts):
         return None
     if known:
-        return total(known)
+        counts_of_all = total(known)
+        tokens = number_or_none(part_of(response, "usage").get("completion_tokens"))
+        _check(counts_of_all, tokens, info, samples=len(known))
+        return counts_of_all
     return NO_STEPS if _had_no_step(response, info) else None
 
 
@@ -65,8 +70,11 @@ def sample_counts(statistics: Mapping[str, Any], info: ServerInfo | None) -> Acc
         return None
     proposed = None if _width_varies(statistics, info) else _count(statistics, _PROPOSED)
     histogram = _histogram(statistics)
+    check_draft_length(len(histogram))
     if not any(histogram) and steps:
-        return AcceptanceCounts(num_drafts=steps, num_draft_tokens=proposed, num_accepted_tokens=accepted)
+        counts = AcceptanceCounts(num_drafts=steps, num_draft_tokens=proposed, num_accepted_tokens=accepted)
+        _check(counts, number_or_none(statistics.get("completion_tokens")), info)
+        return counts
     counts = counts_from_histogram(
         histogram, num_draft_tokens=proposed, draft_length=_draft_length(steps, proposed, len(histogram) - 1, info)
     )
@@ -75,7 +83,25 @@ def sample_counts(statistics: Mapping[str, Any], info: ServerInfo | None) -> Acc
             f"SGLang's histogram does not agree with its sums (histogram={histogram}, spec_verify_ct={steps}, "
             f"accepted={accepted})"
         )
+    _check(counts, number_or_none(statistics.get("completion_tokens")), info)
     return counts
+
+
+def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
+    """Nothing more: SGLang's statistics stand whole in one chunk, which `request_counts` reads."""
+    return None
+
+
+def _check(counts: AcceptanceCounts, tokens: int | None, info: ServerInfo | None, *, samples: int = 1) -> None:
+    """Compares statistics with the answer's own tokens; a draft length that adapts bounds nothing."""
+    adapts = info is None or bool(info.settings.get("speculative_adaptive"))
+    check_answer(
+        counts,
+        completion_tokens=tokens,
+        draft_length=None if adapts or info is None else info.draft_length,
+        samples=samples,
+        drafts_in_every_step=True,
+    )
 
 
 def _samples(response: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -115,7 +141,8 @@ def _count(statistics: Mapping[str, Any], names: Iterable[str]) -> int | None:
         value = statistics.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole:
             raise IdentityError(f"SGLang's {name} is not a count ({value!r})")
         return int(value)
     return None
@@ -137,5 +164,6 @@ def _draft_length(steps: int, proposed: int | None, deepest: int, info: ServerIn
     if info is not None and (info.topk or 1) > 1:
         return max(deepest, int(info.settings.get("speculative_num_steps") or 0), 0)
     if proposed is not None and steps and proposed % steps == 0:
+        check_draft_length(proposed // steps)
         return proposed // steps
     return info.draft_length if info is not None and (info.draft_length or 0) >= deepest else None
