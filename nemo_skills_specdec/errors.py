@@ -15,6 +15,11 @@ A command prints `str(error)` and nothing else, so a message must stand on its o
 
 from __future__ import annotations
 
+import msgspec
+
+JSON_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)
+"""What reading JSON of unknown origin raises: besides a decoder's own error bad UTF-8, endless numbers and nesting."""
+
 
 class SpecdecError(Exception):
     """Base of every error raised on purpose by this package."""

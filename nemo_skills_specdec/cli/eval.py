@@ -11,7 +11,7 @@ import typer
 from nemo_skills_specdec.cli._engine_options import DraftMethod, EngineFlags, server_fields
 from nemo_skills_specdec.cli._groups import spread
 from nemo_skills_specdec.cli._prompt_options import PromptFlags
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.client.exchange import LoadOptions
@@ -283,5 +283,5 @@ def _json_object(text: str | None, option: str) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         raise UsageError(f"{option} is not a JSON object ({error}); write e.g. '{{\"key\": 1}}'") from error

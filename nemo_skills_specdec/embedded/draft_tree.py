@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +159,7 @@ def parse_tree(text: str) -> DraftTree:
     plain = text.replace("(", "[").replace(")", "]")
     try:
         value = msgspec.json.decode(re.sub(r",\s*\]", "]", plain))
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise UsageError(
             f"a draft tree is a list of paths of ranks, [[0], [1], [0, 0]], or children per level, 4x2x1 ({error})"
         ) from error

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError
 
 Floats = NDArray[np.float32]
 
@@ -74,7 +74,7 @@ def read_config(folder: Path) -> LlamaConfig:
         config = msgspec.json.decode(path.read_bytes(), type=LlamaConfig)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give a folder with target/ and draft/") from error
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         raise DataError(f"{path} is not the configuration of a Llama: {error}") from error
     scaled = config.rope_scaling or (config.rope_parameters or {}).get("rope_type", "default") != "default"
     for problem, present in (

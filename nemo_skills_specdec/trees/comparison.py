@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree, chain, parse_tree
-from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError, UsageError
 from nemo_skills_specdec.records import Finding
 from nemo_skills_specdec.trees.best_tree import best_tree, engine_arguments
 from nemo_skills_specdec.trees.measured import Prediction, TreeRun, predict
@@ -71,7 +71,7 @@ def named_tree(path: Path) -> tuple[str, DraftTree]:
         raise UsageError(f"{path}: {error}") from error
     try:
         name = msgspec.json.decode(text, type=_Named).name
-    except (msgspec.DecodeError, RecursionError):
+    except JSON_ERRORS:
         name = ""
     # A file's name may hold bytes that are no text.
     return "".join(filter(str.isprintable, name)) or path.stem.encode(errors="replace").decode(), tree

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError
 
 _ROUNDING = 1e-6
 
@@ -112,7 +112,7 @@ def read_rank_rates(path: Path) -> RankRates:
         value = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give a JSON file with `rates`") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise DataError(f"{path} is not JSON ({error}); give a file with `rates` by depth and rank") from error
     counts = ("offered", "accepted")
     try:

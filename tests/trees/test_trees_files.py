@@ -36,6 +36,15 @@ def test_a_file_that_holds_no_tree_is_refused_in_one_line(tmp_path, text):
     assert "\n" not in str(error.value)
 
 
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "rates.json"
+    path.write_bytes(b'{"source": "m\xff", "rates": [[0.5]]}')
+    with pytest.raises(DataError, match="not JSON"):
+        read_rank_rates(path)
+    with pytest.raises(DataError, match="cannot read"):
+        named_tree(path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 import requests
 
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 
 HUB = "https://huggingface.co"
 DEFAULT_HOSTS = frozenset(
@@ -171,7 +171,7 @@ class Fetcher:
         data = self.read(url)
         try:
             return msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
+        except JSON_ERRORS as error:
             raise HttpError(f"{_shown(url)} did not answer in JSON ({error}); is {self.endpoint} a hub?") from error
 
     def inspect(self, url: str) -> RemoteFile:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import msgspec
 
-from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError, UsageError
 
 Record = dict[str, Any]
 
@@ -141,7 +141,7 @@ def _json_records(file: io.BufferedReader, path: Path, *, may_span_lines: bool) 
 def _json(text: str, where: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except JSON_ERRORS as error:
         try:
             # It also knows NaN, which pandas and others write.
             return json.loads(text)
