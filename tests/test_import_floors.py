@@ -1,6 +1,7 @@
 """The house of docs/architecture.md: imports only point down its floors, and heavy libraries stay out of the hall."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,14 @@ def test_imports_point_down_the_floors(path):
             continue
         assert imported in FLOOR, f"{imported} stands on no floor of the design"
         assert FLOOR[imported] < FLOOR[room], f"{room} must not import {imported}"
+
+
+def test_the_plan_of_the_house_names_every_room_on_its_floor():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = [set(line.split()[1:]) for line in page.splitlines() if re.match(r"\d   \w", line)]
+    assert drawn == FLOORS[::-1]
+    described = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert set(FLOOR) <= described
 
 
 def test_the_command_line_starts_without_heavy_libraries():
