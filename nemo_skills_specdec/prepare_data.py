@@ -19,7 +19,7 @@ from nemo_skills_specdec.files import cache_root
 from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
-from nemo_skills_specdec.prompts.hub.http import Fetcher, Progress
+from nemo_skills_specdec.prompts.hub.http import DownloadProgress, Fetcher
 from nemo_skills_specdec.prompts.hub.progress import progress_bars
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir, prepared_file, prepared_names
 from nemo_skills_specdec.prompts.prepared.manifest import Manifest, write_prepared
@@ -309,7 +309,7 @@ def _prepare_set(options: PrepareOptions, say: Say) -> str:
     return _SET_CONFIG
 
 
-def _fetcher(options: PrepareOptions, progress: Progress) -> Fetcher:
+def _fetcher(options: PrepareOptions, progress: DownloadProgress) -> Fetcher:
     from huggingface_hub import get_token
 
     return Fetcher(

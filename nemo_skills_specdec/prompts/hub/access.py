@@ -10,10 +10,17 @@ import msgspec
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.cache import Cache, StoredFile
+from nemo_skills_specdec.prompts.hub.data_files import split_files
 from nemo_skills_specdec.prompts.hub.http import Fetcher
 from nemo_skills_specdec.prompts.hub.json_records import records_of_file
-from nemo_skills_specdec.prompts.hub.parquet import RemoteParquet, concatenated
-from nemo_skills_specdec.prompts.hub.repository import Repository, RepositoryFile, data_files, open_repository
+from nemo_skills_specdec.prompts.hub.parquet import ParquetFile, hub_parquet
+from nemo_skills_specdec.prompts.hub.repository import (
+    Repository,
+    RepositoryFile,
+    hub_address,
+    open_repository,
+    whole_file,
+)
 
 
 class Origin(msgspec.Struct, frozen=True, order=True):
@@ -36,7 +43,7 @@ class Access:
     """Reads records and remembers which files they came from."""
 
     def __init__(self, fetcher: Fetcher, cache: Cache) -> None:
-        """Reads with `fetcher`, keeps in `cache`."""
+        """Reads with `fetcher`, keeps in `cache` and, whole files of the hub, in the hub's own cache."""
         self.fetcher = fetcher
         self.cache = cache
         self.used: set[Origin] = set()
@@ -45,58 +52,68 @@ class Access:
         """A repository at a revision."""
         return open_repository(self.fetcher, self.cache, repo_id, revision)
 
-    def table(self, repo_id: str, revision: str, config: str | None = None, split: str = "test") -> Table:
-        """One split of a data set on the hub."""
+    def table(self, repo_id: str, revision: str, config: str | None = None, split: str | None = "test") -> Table:
+        """One split of a data set on the hub: all its files. See `split_files` for what None stands for."""
         repository = self.repository(repo_id, revision)
-        files = data_files(self.fetcher, self.cache, repository, config, split)
-        return Table(self, repository, files)
+        found = split_files(self.fetcher, repository, config, split)
+        return Table(self, repository, found.files, config=found.config, split=found.split)
+
+    def file(self, repository: Repository, file: RepositoryFile) -> StoredFile:
+        """A whole file of a repository."""
+        stored = whole_file(self.fetcher, repository, file)
+        self.used.add(Origin(repository.repo_id, repository.sha, file.path, stored.sha256))
+        return stored
 
     def records(self, url: str, name: str) -> Iterator[dict[str, Any]]:
         """The records of a JSON file at an address."""
-        stored = self.cache.file(self.fetcher, url, name=name)
-        self.note(url, stored)
-        return records_of_file(Path(stored.path), name=url)
-
-    def note(self, url: str, stored: StoredFile) -> None:
-        """Remembers that a plain file was used."""
-        self.used.add(Origin(url, sha256=stored.sha256))
+        on_hub = hub_address(url)
+        if on_hub is not None:
+            repo_id, revision, path = on_hub
+            repository = self.repository(repo_id, revision)
+            stored = self.file(repository, repository.file(path))
+        else:
+            stored = self.cache.file(self.fetcher, url, name=name, check=lambda path: _check_records(path, url))
+            self.used.add(Origin(url, sha256=stored.sha256))
+        yield from records_of_file(Path(stored.path), name=url)
 
 
 class Table:
     """One split of a data set: a table in Parquet or JSON files, of which only the needed part is read."""
 
-    def __init__(self, access: Access, repository: Repository, files: Sequence[RepositoryFile]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        repository: Repository,
+        files: Sequence[RepositoryFile],
+        *,
+        config: str | None = None,
+        split: str | None = None,
+    ) -> None:
         """The rows of `files`, one after the other."""
         self._access = access
         self._repository = repository
         self._files = files
+        self.config = config
+        self.split = split
         self.name = f"{repository.repo_id} at {repository.sha[:12]}"
         self.key = " ".join([repository.repo_id, repository.sha, *(file.path for file in files)])
 
-    @property
-    def is_parquet(self) -> bool:
-        """Whether columns can be read alone."""
-        return self._files[0].path.endswith(".parquet")
-
-    def parquet_files(self) -> list[RemoteParquet]:
-        """The Parquet files."""
-        access = self._access
-        opened = []
-        for file in self._files:
-            self._note(file, file.sha256)
-            opened.append(RemoteParquet(access.fetcher, access.cache, self._repository.url(file.path), file.size))
-        return opened
-
     def rows(self, numbers: Iterable[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
-        """Rows by their number, counted from 0.
+        """Rows by their number, counted from 0 through all files.
 
         Raises:
             DataError: there are not that many.
         """
         wanted = set(numbers)
-        if self.is_parquet:
-            return dict(concatenated(self.parquet_files(), wanted, columns))
-        found = {number: row for number, row in enumerate(self._json_rows()) if number in wanted}
+        found: dict[int, dict[str, Any]] = {}
+        if self._is_parquet:
+            first = 0
+            for part in self._parts():
+                inside = part.rows((number - first for number in wanted), columns)
+                found.update((first + number, row) for number, row in inside.items())
+                first += part.num_rows
+        else:
+            found = {number: row for number, row in enumerate(self._json_rows()) if number in wanted}
         if len(found) < len(wanted):
             raise DataError(f"{self.name} has no row {min(wanted - set(found))}; was the source changed?")
         return found
@@ -105,44 +122,58 @@ class Table:
         """The first row for each value of a key column; values not found are absent."""
         wanted = set(values)
         found: dict[str, dict[str, Any]] = {}
-        if self.is_parquet:
-            for file in self.parquet_files():
+        if self._is_parquet:
+            for part in self._parts():
                 missing = wanted - set(found)
-                found.update(file.find(key, missing, columns) if missing else {})
+                found.update(part.find(key, missing, columns) if missing else {})
             return found
         for row in self._json_rows():
             if row.get(key) in wanted:
                 found.setdefault(row[key], row)
         return found
 
-    def column_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Every row: of Parquet files with the given columns only, of JSON files as it is."""
-        if not self.is_parquet:
+    def column_rows(self, columns: Sequence[str], *, keep: bool = True) -> Iterator[dict[str, Any]]:
+        """Every row: of Parquet files with the given columns only, of JSON files as it is.
+
+        Args:
+            columns: their names.
+            keep: whether what is read in parts stays in the cache.
+        """
+        if not self._is_parquet:
             yield from self._json_rows()
             return
-        for file in self.parquet_files():
-            for _, table in file.tables(columns):
+        for part in self._parts(keep=keep):
+            for _, table in part.tables(columns):
                 yield from table.to_pylist()
 
     def columns(self) -> list[str]:
         """Names of the columns; of JSON files, those of the first record."""
-        if self.is_parquet:
-            return self.parquet_files()[0].columns
+        if self._is_parquet:
+            return next(self._parts()).columns
         return list(next(self._json_rows(), {}))
 
     def num_rows(self) -> int:
         """How many rows there are."""
-        if self.is_parquet:
-            return sum(file.num_rows for file in self.parquet_files())
+        if self._is_parquet:
+            return sum(part.num_rows for part in self._parts())
         return sum(1 for _ in self._json_rows())
 
-    def _json_rows(self) -> Iterator[dict[str, Any]]:
+    @property
+    def _is_parquet(self) -> bool:
+        return self._files[0].path.lower().endswith(".parquet")
+
+    def _parts(self, *, keep: bool = True) -> Iterator[ParquetFile]:
         access = self._access
         for file in self._files:
-            url = self._repository.url(file.path)
-            stored = access.cache.file(access.fetcher, url, sha256=file.sha256, name=self._repository.repo_id)
-            self._note(file, stored.sha256)
-            yield from records_of_file(Path(stored.path), name=url)
+            access.used.add(Origin(self._repository.repo_id, self._repository.sha, file.path, file.sha256))
+            yield hub_parquet(access.fetcher, access.cache, self._repository, file, keep=keep)
 
-    def _note(self, file: RepositoryFile, sha256: str | None) -> None:
-        self._access.used.add(Origin(self._repository.repo_id, self._repository.sha, file.path, sha256))
+    def _json_rows(self) -> Iterator[dict[str, Any]]:
+        for file in self._files:
+            stored = self._access.file(self._repository, file)
+            yield from records_of_file(Path(stored.path), name=self._repository.url(file.path))
+
+
+def _check_records(path: Path, name: str) -> None:
+    for _ in records_of_file(path, name=name):
+        pass

@@ -1,23 +1,24 @@
-"""What was read once and will be needed again: whole files, ranges of files, derived tables."""
+"""What was read once and will be needed again: plain files, ranges of files, derived tables."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.errors import DataError, WriteError
 from nemo_skills_specdec.files import sha256_of_file, write_atomically
-from nemo_skills_specdec.prompts.hub.http import Fetcher, HttpError, RemoteFile
+from nemo_skills_specdec.prompts.hub.http import ChangedError, Fetcher, FileVersion
 
 
 class StoredFile(msgspec.Struct, frozen=True):
-    """A file in the cache.
+    """A file on this machine.
 
     Attributes:
         path: where it lies.
@@ -37,55 +38,106 @@ class _Description(msgspec.Struct):
 
 
 class Cache:
-    """A folder of what was read, by address. Addresses name a revision, so that nothing goes stale."""
+    """A folder of what was read, by address. An answer that is not what it should be is refused and not kept."""
 
     def __init__(self, root: Path) -> None:
         """Uses `root`, which is created when something is stored."""
         self.root = root
 
-    def file(self, fetcher: Fetcher, url: str, *, sha256: str | None = None, name: str | None = None) -> StoredFile:
-        """The whole file at an address, read unless it is here; a broken read goes on where it stopped.
+    def file(
+        self,
+        fetcher: Fetcher,
+        url: str,
+        *,
+        name: str,
+        sha256: str | None = None,
+        check: Callable[[Path], object] = lambda path: None,
+    ) -> StoredFile:
+        """The whole file at an address, read unless it is here; a broken read resumes where it stopped.
 
         Args:
             fetcher: reads it.
             url: names the content: the same address must always mean the same bytes.
-            sha256: what the content must hash to, if known.
             name: shown with the progress.
+            sha256: what the content must hash to, if known.
+            check: raises `DataError` if the content is not of the kind expected.
 
         Raises:
-            DataError: the content is not what `sha256` says.
+            DataError: the content is not what it should be.
         """
         path = self._place("files", url)
-        stored = self._stored(path)
-        if stored is not None and sha256 in (None, stored.sha256):
-            return stored
-        _make_folder(path.parent)
         part = path.with_suffix(".part")
-        with _locked(path.with_suffix(".lock")):
+        with _writing(path.parent), _locked(path.with_suffix(".lock")):
             stored = self._stored(path)
             if stored is not None and sha256 in (None, stored.sha256):
                 return stored
             self._complete(fetcher, url, part, name)
             digest = sha256_of_file(part)
-            if sha256 not in (None, digest):
+            try:
+                if sha256 not in (None, digest):
+                    raise DataError(f"{url} has sha256 {digest}, {sha256} is expected; it was replaced at its source")
+                check(part)
+            except DataError as error:
                 part.unlink()
-                raise DataError(
-                    f"{url} has sha256 {digest}, {sha256} is expected; run again, and if it stays so, "
-                    "the file was replaced at its source"
-                )
+                raise DataError(f"{error}; nothing of it was kept") from error
             description = _Description(url, part.stat().st_size, digest)
             os.replace(part, path)
             write_atomically(path.with_suffix(".json"), msgspec.json.encode(description))
         return StoredFile(str(path), description.size, digest)
 
-    def range(self, fetcher: Fetcher, url: str, start: int, stop: int) -> bytes:
-        """The bytes [start, stop) of the file at an address."""
+    def range(self, fetcher: Fetcher, url: str, start: int, stop: int, size: int | None, *, keep: bool = True) -> bytes:
+        """The bytes [start, stop) of the file at an address.
+
+        All ranges of a file must be of one version: its size, entity tag and date are noted beside them.
+
+        Args:
+            fetcher: reads them.
+            url: of the file.
+            start: first byte.
+            stop: end, exclusive.
+            size: of the whole file, if known.
+            keep: whether to keep the bytes.
+
+        Raises:
+            ChangedError: the file was replaced since other ranges of it were read; all of them are removed.
+        """
         path = self._place("ranges", url) / f"{start}-{stop}.bin"
-        if path.exists() and path.stat().st_size == stop - start:
-            return path.read_bytes()
-        data = fetcher.read(url, start, stop)
-        write_atomically(path, data)
+        with suppress(OSError):
+            if path.stat().st_size == stop - start:
+                return path.read_bytes()
+        data = b"".join(self.stream(fetcher, url, start, stop, size=size, name=url.rpartition("/")[2]))
+        if keep:
+            write_atomically(path, data)
         return data
+
+    def stream(
+        self, fetcher: Fetcher, url: str, start: int, stop: int | None, *, size: int | None, name: str
+    ) -> Generator[bytes, None, None]:
+        """Yields the bytes from `start` on of a file of which other parts may have been read; nothing of it is kept.
+
+        Raises:
+            ChangedError: the file was replaced since other parts of it were read; ranges of it are removed.
+        """
+        noted = self._place("ranges", url) / "version.json"
+        known = msgspec.json.decode(noted.read_bytes(), type=FileVersion) if noted.exists() else FileVersion(size)
+        versions = [known]
+        try:
+            for block in fetcher.stream(url, start, stop, known=known, name=name, versions=versions):
+                if versions[-1] != known:
+                    known = versions[-1]
+                    write_atomically(noted, msgspec.json.encode(known))
+                yield block
+        except ChangedError as error:
+            raise ChangedError(f"{error}; {self.evict(url)}") from error
+
+    def evict(self, url: str) -> str:
+        """Removes all that is kept of an address, and says in words what was removed."""
+        path, ranges = self._place("files", url), self._place("ranges", url)
+        named = path if path.exists() else ranges
+        for file in (path, path.with_suffix(".json"), path.with_suffix(".part")):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(ranges, ignore_errors=True)
+        return f"its cache entry {named} was removed"
 
     def document(self, key: str) -> Path:
         """Where a derived table lies. `key` must name everything that it was derived from."""
@@ -95,8 +147,7 @@ class Cache:
     def lock(self, key: str) -> Iterator[None]:
         """Keeps other processes out while a derived table is added to."""
         path = self.document(key).with_suffix(".lock")
-        _make_folder(path.parent)
-        with _locked(path):
+        with _writing(path.parent), _locked(path):
             yield
 
     def stored_file(self, url: str) -> StoredFile | None:
@@ -118,35 +169,44 @@ class Cache:
         return StoredFile(str(path), description.size, description.sha256)
 
     @staticmethod
-    def _complete(fetcher: Fetcher, url: str, part: Path, name: str | None) -> None:
+    def _complete(fetcher: Fetcher, url: str, part: Path, name: str) -> None:
         """Reads on from what an earlier attempt left, if the file is still the same."""
-        tag = part.with_suffix(".etag")
-        # A version binds only bytes that are here; of a run killed as it noted the version there may be an empty file.
-        here = part.stat().st_size if part.exists() else 0
-        etag = (tag.read_text() or None) if here and tag.exists() else None
-        start = here if etag is not None else 0
-
-        def remember(remote: RemoteFile) -> None:
-            tag.write_text(remote.etag or "")
-
+        noted = part.with_suffix(".version")
+        known = FileVersion()
+        # Bytes whose version is not known, or was noted by half when the process died, are not resumed.
+        with suppress(OSError, msgspec.MsgspecError):
+            known = msgspec.json.decode(noted.read_bytes(), type=FileVersion)
+        start = part.stat().st_size if part.exists() and (known.etag or known.last_modified) else 0
         try:
-            with part.open("ab" if start else "wb") as file:
-                for chunk in fetcher.stream(url, start, etag=etag, name=name, on_answer=remember):
-                    file.write(chunk)
-        except HttpError as error:
-            if error.code != "Changed" or not start:
+            _append(fetcher, url, part, noted, start, known, name)
+        except ChangedError:
+            part.unlink(missing_ok=True)
+            noted.unlink(missing_ok=True)
+            if not start:
                 raise
-            with part.open("wb") as file:
-                for chunk in fetcher.stream(url, name=name, on_answer=remember):
-                    file.write(chunk)
-        tag.unlink(missing_ok=True)
+            _append(fetcher, url, part, noted, 0, FileVersion(), name)
+        noted.unlink(missing_ok=True)
 
 
-def _make_folder(path: Path) -> None:
+def _append(fetcher: Fetcher, url: str, part: Path, noted: Path, start: int, known: FileVersion, name: str) -> None:
+    versions: list[FileVersion] = []
+    with part.open("ab" if start else "wb") as file:
+        for chunk in fetcher.stream(url, start, known=known if start else None, name=name, versions=versions):
+            if len(versions) == 1:
+                noted.write_bytes(msgspec.json.encode(versions.pop()))
+            file.write(chunk)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Makes a folder to write in, and turns a failure to write there into one line."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise UsageError(f"cannot create {path}: {error.strerror}; choose another folder with --cache-dir") from error
+        raise WriteError(
+            f"cannot write {folder}: {error.strerror}; free space, or choose another folder with --cache-dir"
+        ) from error
 
 
 @contextmanager

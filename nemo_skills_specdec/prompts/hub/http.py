@@ -1,23 +1,31 @@
-"""Reads over HTTP: allowed hosts only, with retries, resumption and a count of the bytes.
+"""Reads over HTTP: allowed hosts only, every answer checked, retried and resumed, with a count of the bytes.
 
-Neither the hub's client nor `datasets` retries every passing fault (a 503 here, a 429 there, a body cut short), and
-both refuse some plain file addresses, so this module does its own reading on top of `requests`.
+What the hub's own client does not do is done here: plain files on other hosts, ranges whose place and version are
+checked, streams that stop early, and a token that no other host gets to see.
 """
 
 from __future__ import annotations
 
-import email.utils
 import os
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
 
-from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.prompts.hub.patience import (
+    PASSING_STATUSES,
+    HttpError,
+    PassingError,
+    Patience,
+    network_errors,
+    reason_of,
+    retry_after,
+)
 
 HUB = "https://huggingface.co"
 DEFAULT_HOSTS = frozenset(
@@ -31,48 +39,37 @@ DEFAULT_HOSTS = frozenset(
 )
 """Hosts that SPEED-Bench's rows name as sources. Redirects of these may lead elsewhere, over HTTPS only."""
 
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 # What comes of a piece before the connection breaks is lost, so pieces are small.
 _CHUNK = 1 << 15
-_LONGEST_WAIT = 600.0
 _MOST_REDIRECTS = 6
+_CONNECT_SECONDS = 10.0
 
 
-class HttpError(UsageError):
-    """A request failed for good.
-
-    Attributes:
-        status: the HTTP status, None where no answer came.
-        code: the hub's own error code (`GatedRepo`, `RevisionNotFound`, ...), if it sent one.
-    """
-
-    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+class ChangedError(HttpError):
+    """The file at an address is no longer the one of which parts were read."""
 
 
 class OfflineError(UsageError):
     """Something is needed that the cache does not hold, and the network must not be used."""
 
 
-class Progress(Protocol):
-    """Told about transfers, to show them."""
+class DownloadProgress(Protocol):
+    """Told about transfers and other long work, to show it."""
 
-    def begin(self, name: str, total: int | None) -> int:
-        """Starts a transfer of `total` bytes (None if unknown) and returns its handle."""
+    def begin(self, name: str, total: int | None, *, unit: str = "bytes") -> int:
+        """Starts work of `total` units (None if unknown) and returns its handle."""
 
     def advance(self, handle: int, count: int) -> None:
-        """Says that `count` more bytes have come."""
+        """Says that `count` more units are done."""
 
     def end(self, handle: int) -> None:
-        """Says that the transfer is over."""
+        """Says that the work is over."""
 
 
-class Silent:
+class SilentProgress:
     """Shows nothing."""
 
-    def begin(self, name: str, total: int | None) -> int:
+    def begin(self, name: str, total: int | None, *, unit: str = "bytes") -> int:
         """Ignores the start of a transfer."""
         return 0
 
@@ -83,23 +80,33 @@ class Silent:
         """Ignores the end."""
 
 
-class RemoteFile(msgspec.Struct, frozen=True):
-    """What a server says about a file.
+class FileVersion(msgspec.Struct, frozen=True):
+    """What tells one version of a file from another, as far as a server says it.
 
     Attributes:
-        size: in bytes; None if not said.
-        etag: changes when the content does; None if not sent.
+        size: in bytes.
+        etag: changes when the content does.
+        last_modified: as the server writes it.
     """
 
-    size: int | None
-    etag: str | None
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def change_to(self, other: FileVersion) -> str | None:
+        """The first property in which `other` is another version; None if both may be the same."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is not None and theirs is not None and _comparable(mine) != _comparable(theirs):
+                return f"{name.replace('_', ' ')} {theirs} instead of {mine}"
+        return None
 
 
 class Fetcher:
     """Reads from allowed hosts.
 
     Addresses that begin with https://huggingface.co are read from the endpoint in use (`HF_ENDPOINT`), and the token
-    goes to that endpoint alone.
+    goes to that endpoint alone. With `HF_HUB_OFFLINE` set, nothing is sent.
     """
 
     def __init__(
@@ -109,10 +116,9 @@ class Fetcher:
         token: str | None = None,
         hosts: Iterable[str] = (),
         offline: bool = False,
-        attempts: int = 6,
+        patience: Patience | None = None,
         timeout: float = 60.0,
-        sleep: Callable[[float], None] = time.sleep,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
     ) -> None:
         """Prepares a reader; nothing is sent yet.
 
@@ -121,34 +127,27 @@ class Fetcher:
             token: access token for the hub.
             hosts: further hosts that may be read, as `host` or `host:port`; plain http is accepted for them.
             offline: refuse every request.
-            attempts: how often a read is tried without one new byte before it fails.
-            timeout: seconds to wait for a connection and for each piece of data.
-            sleep: waits between attempts, in seconds.
+            patience: how often to try, and how to wait.
+            timeout: seconds to wait for each piece of data.
             progress: told about transfers.
         """
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-        self.offline = offline
+        self.offline = offline or (os.environ.get("HF_HUB_OFFLINE") or "").upper() in ("1", "ON", "YES", "TRUE")
+        self.patience = patience or Patience()
+        self.progress: DownloadProgress = progress or SilentProgress()
+        self.token = token
         self.bytes_received = 0
-        self.requests_sent = 0
-        self._token = token
         self._hosts = DEFAULT_HOSTS | {host.lower() for host in hosts}
         self._plain_hosts = {host.lower() for host in hosts} | {urlsplit(self.endpoint).netloc.lower()}
-        self._attempts = attempts
         self._timeout = timeout
-        self._sleep = sleep
-        self._progress: Progress = progress or Silent()
         self._session = requests.Session()
         # Without this, requests would take credentials for any host out of ~/.netrc.
         self._session.auth = _no_auth
 
-    @property
-    def has_token(self) -> bool:
-        """Whether a token was given."""
-        return self._token is not None
-
-    def resolve(self, url: str) -> str:
-        """The address that is really asked: the hub's public address is exchanged for the endpoint in use."""
-        return self.endpoint + url.removeprefix(HUB) if url.startswith(HUB + "/") else url
+    def named(self, url: str) -> str:
+        """An address as messages show it: with the endpoint that stands in for the hub, if one does."""
+        shown = without_secrets(url)
+        return f"{shown} (HF_ENDPOINT is {self.endpoint})" if self.endpoint != HUB and shown.startswith(HUB) else shown
 
     def check_host(self, url: str) -> None:
         """Refuses an address that leads to a host not allowed.
@@ -156,35 +155,24 @@ class Fetcher:
         Raises:
             UsageError: names the host and the option that allows it.
         """
-        parts = urlsplit(self.resolve(url))
+        parts = urlsplit(self._resolved(url))
         host = parts.netloc.rpartition("@")[2].lower()
         if host in self._plain_hosts and parts.scheme in ("http", "https"):
             return
         if parts.scheme != "https" or host not in self._hosts:
             raise UsageError(
-                f"{_shown(url)} leads to {parts.scheme or 'no scheme'}://{host}, which is not among the allowed hosts; "
-                f"if you trust it, allow it with --allow-host {host or 'HOST'}"
+                f"{without_secrets(url)} leads to {parts.scheme or 'no scheme'}://{host}, which is not among the "
+                f"allowed hosts; if you trust it, allow it with --allow-host {host or 'HOST'}"
             )
 
-    def json(self, url: str) -> Any:
-        """Reads an answer in JSON."""
-        data = self.read(url)
-        try:
-            return msgspec.json.decode(data)
-        except JSON_ERRORS as error:
-            raise HttpError(f"{_shown(url)} did not answer in JSON ({error}); is {self.endpoint} a hub?") from error
+    def check_online(self, what: str) -> None:
+        """Refuses to send anything where that is forbidden.
 
-    def inspect(self, url: str) -> RemoteFile:
-        """Asks for a file's size and version without reading it."""
-        with closing(self._send("HEAD", url, {}, (200,))) as answer:
-            return _remote_file(answer)
-
-    def read(self, url: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Reads a whole answer, or the bytes [start, stop) of it."""
-        data = b"".join(self.stream(url, start, stop))
-        if stop is not None and len(data) != stop - start:
-            raise HttpError(f"{_shown(url)} ends after {start + len(data)} bytes, {stop} were expected; try again")
-        return data
+        Raises:
+            OfflineError: names what is missing.
+        """
+        if self.offline:
+            raise OfflineError(f"{what} is not in the cache; run once without --offline and without HF_HUB_OFFLINE")
 
     def stream(
         self,
@@ -192,9 +180,9 @@ class Fetcher:
         start: int = 0,
         stop: int | None = None,
         *,
-        etag: str | None = None,
-        name: str | None = None,
-        on_answer: Callable[[RemoteFile], None] | None = None,
+        known: FileVersion | None = None,
+        name: str,
+        versions: list[FileVersion] | None = None,
     ) -> Generator[bytes, None, None]:
         """Yields the bytes from `start` on, asking again from where it stopped when the connection breaks.
 
@@ -202,105 +190,122 @@ class Fetcher:
             url: what to read.
             start: first byte.
             stop: end of the range, exclusive; None reads to the end.
-            etag: version that the bytes must be of; None takes the one of the first answer.
-            name: shown with the progress; None shows nothing.
-            on_answer: called once with the size and version of the whole file.
+            known: version that the bytes must be of, as far as it is known.
+            name: shown with the progress.
+            versions: gets the version of the file, once the server has answered.
 
         Raises:
-            HttpError: the server refuses, the file changed meanwhile, or too many attempts brought no new byte.
+            ChangedError: the file is, or becomes meanwhile, another than the known one.
+            HttpError: the server refuses, answers something else, or too many attempts brought no new byte.
         """
-        position = start
-        failures = 0
+        position, failures = start, 0
+        known = known or FileVersion()
         handle: int | None = None
         try:
             while True:
-                headers = _range_header(position, stop)
-                problem: str
                 try:
-                    with closing(self._send("GET", url, headers, (200, 206, 416))) as answer:
-                        if answer.status_code == 416:
-                            return
-                        remote = _remote_file(answer)
-                        if etag is not None and remote.etag is not None and remote.etag != etag:
-                            raise HttpError(f"{_shown(url)} changed while it was read; start again", code="Changed")
-                        etag = etag or remote.etag
-                        if on_answer is not None:
-                            on_answer(remote)
-                            on_answer = None
-                        if name is not None and handle is None:
-                            end = stop if stop is not None else remote.size
-                            handle = self._progress.begin(name, None if end is None else end - start)
-                        skip = position if answer.status_code == 200 else 0
-                        for chunk in self._chunks(answer):
-                            piece = chunk[skip:]
-                            skip = max(0, skip - len(chunk))
-                            if stop is not None:
-                                piece = piece[: stop - position]
-                            if not piece:
-                                continue
-                            failures = 0
-                            position += len(piece)
-                            if handle is not None:
-                                self._progress.advance(handle, len(piece))
+                    with closing(self._send(url, _range_headers(position, stop, known))) as answer:
+                        known = self._checked(url, answer, position, stop, known)
+                        if versions is not None:
+                            versions.append(known)
+                        end = known.size if stop is None else stop
+                        if handle is None:
+                            handle = self.progress.begin(name, None if end is None else end - start)
+                        for piece in self._pieces(answer, position, end):
+                            position, failures = position + len(piece), 0
+                            self.progress.advance(handle, len(piece))
                             yield piece
-                            if stop is not None and position >= stop:
-                                return
-                    if remote.size is None or position >= (remote.size if stop is None else min(stop, remote.size)):
+                    if end is None or position >= end:
                         return
-                    problem = f"the answer ended after {position} of {remote.size} bytes"
-                except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                    problem = _plain(error)
-                failures += 1
-                if failures >= self._attempts:
-                    raise HttpError(f"{_shown(url)} could not be read: {problem}; run the command again to go on")
-                self._sleep(_backoff(failures))
+                    raise PassingError(f"{self.named(url)} ended after {position} of {end} bytes")
+                except network_errors() as error:
+                    failures += 1
+                    self.patience.wait(
+                        failures, PassingError(f"{self.named(url)} could not be read ({reason_of(error)})")
+                    )
+                except PassingError as error:
+                    failures += 1
+                    self.patience.wait(failures, error)
         finally:
             if handle is not None:
-                self._progress.end(handle)
+                self.progress.end(handle)
 
-    def _chunks(self, answer: requests.Response) -> Iterator[bytes]:
+    def _pieces(self, answer: requests.Response, position: int, end: int | None) -> Iterator[bytes]:
+        """The bytes of an answer from `position` to `end`; a server that ignores ranges sends those before, too."""
+        if answer.status_code == 416:
+            return
+        skip = position if answer.status_code == 200 else 0
+        left = None if end is None else end - position
         for chunk in answer.iter_content(_CHUNK):
             self.bytes_received += len(chunk)
-            yield chunk
+            piece = chunk[skip:] if left is None else chunk[skip : skip + left]
+            skip = max(0, skip - len(chunk))
+            if piece:
+                left = None if left is None else left - len(piece)
+                yield piece
+            if left == 0:
+                return
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], wanted: tuple[int, ...]) -> requests.Response:
+    def _checked(
+        self, url: str, answer: requests.Response, start: int, stop: int | None, known: FileVersion
+    ) -> FileVersion:
+        """The version of the file in an answer, which must hold what was asked for, of the version known so far."""
+        headers = answer.headers
+        first, last, total = _content_range(headers.get("Content-Range", ""))
+        if answer.status_code == 200:
+            length = headers.get("Content-Length", "")
+            first, last, total = start, None, int(length) if length.isdigit() else None
+        found = FileVersion(total, headers.get("ETag"), headers.get("Last-Modified"))
+        change = known.change_to(found)
+        if change is not None:
+            raise ChangedError(f"{self.named(url)} changed at its source ({change}); run the command again")
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise HttpError(f"{self.named(url)} answers with a web page instead of the file; check proxy and login")
+        if answer.status_code != 416 and (first != start or (stop is not None and last not in (None, stop - 1))):
+            raise HttpError(
+                f"{self.named(url)} answers with other bytes than asked for: "
+                f"{headers.get('Content-Range', 'no range')} instead of {start}-{'' if stop is None else stop - 1}"
+            )
+        version = FileVersion(*(getattr(known, name) or getattr(found, name) for name in found.__struct_fields__))
+        if version.size is not None and version.size < (start if stop is None else stop):
+            raise ChangedError(f"{self.named(url)} has {version.size} bytes, {stop or start} were expected")
+        if answer.status_code == 416 and version.size != start:
+            raise HttpError(f"{self.named(url)} refuses to send the bytes from {start} on; try again later")
+        return version
+
+    def _send(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Sends a request, follows redirects and waits out passing refusals."""
         self.check_host(url)
-        if self.offline:
-            raise OfflineError(f"{_shown(url)} is not in the cache; run once without --offline")
-        for attempt in range(1, self._attempts + 1):
+        self.check_online(without_secrets(url))
+
+        def attempt() -> requests.Response:
             try:
-                answer = self._follow(method, self.resolve(url), headers)
-            except (requests.ConnectionError, requests.Timeout) as error:
-                if attempt == self._attempts:
-                    raise HttpError(f"{_shown(url)} cannot be reached: {_plain(error)}; check the network") from error
-                self._sleep(_backoff(attempt))
-                continue
-            if answer.status_code in wanted:
+                answer = self._follow(self._resolved(url), headers)
+            except network_errors() as error:
+                raise PassingError(f"{self.named(url)} cannot be reached ({reason_of(error)})") from error
+            if answer.status_code in (200, 206, 416):
                 return answer
             answer.close()
-            if answer.status_code not in _PASSING or attempt == self._attempts:
-                raise self._refusal(url, answer)
-            wait = _retry_after(answer.headers.get("Retry-After"))
-            if wait is not None and wait > _LONGEST_WAIT:
-                raise HttpError(
-                    f"{_shown(url)} asks to wait {wait:.0f} s (HTTP {answer.status_code}); run the command again later",
+            if answer.status_code in PASSING_STATUSES:
+                raise PassingError(
+                    f"{self.named(url)} answers HTTP {answer.status_code}",
                     status=answer.status_code,
+                    retry_after=retry_after(answer.headers),
                 )
-            self._sleep(_backoff(attempt) if wait is None else wait)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            raise self._refusal(url, answer)
 
-    def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        return self.patience.result_of(attempt)
+
+    def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         hub = urlsplit(self.endpoint)
         for _ in range(_MOST_REDIRECTS):
             parts = urlsplit(url)
             # Compressed answers would make ranges and lengths meaningless.
             sent = {"Accept-Encoding": "identity", "User-Agent": "nemo-skills-specdec", **headers}
-            if self._token is not None and (parts.scheme, parts.netloc) == (hub.scheme, hub.netloc):
-                sent["Authorization"] = f"Bearer {self._token}"
-            self.requests_sent += 1
-            answer = self._session.request(
-                method, url, headers=sent, stream=True, timeout=self._timeout, allow_redirects=False
+            if self.token is not None and (parts.scheme, parts.netloc) == (hub.scheme, hub.netloc):
+                sent["Authorization"] = f"Bearer {self.token}"
+            answer = self._session.get(
+                url, headers=sent, stream=True, timeout=(_CONNECT_SECONDS, self._timeout), allow_redirects=False
             )
             if not answer.is_redirect:
                 return answer
@@ -308,68 +313,55 @@ class Fetcher:
             url = urljoin(url, answer.headers["Location"])
             target = urlsplit(url)
             if target.scheme != "https" and target.netloc.lower() not in self._plain_hosts:
-                raise HttpError(f"{_shown(url)} is a redirect away from HTTPS, which is not followed")
-        raise HttpError(f"{_shown(url)} redirects without end")
+                raise HttpError(f"{without_secrets(url)} is a redirect away from HTTPS, which is not followed")
+        raise HttpError(f"{without_secrets(url)} redirects without end")
+
+    def _resolved(self, url: str) -> str:
+        return self.endpoint + url.removeprefix(HUB) if url.startswith(HUB + "/") else url
 
     def _refusal(self, url: str, answer: requests.Response) -> HttpError:
-        status = answer.status_code
-        code = answer.headers.get("X-Error-Code")
+        status, code = answer.status_code, answer.headers.get("X-Error-Code")
         reasons = {
-            401: "it wants another token; log in with: hf auth login",
+            401: "the token was rejected, or one is needed; log in with: hf auth login",
             403: "access is not granted",
             404: "it does not exist",
-            429: "too many requests; wait a while and run the command again",
         }
-        reason = reasons.get(status, "try again later" if status >= 500 else "the server refuses")
-        return HttpError(f"{_shown(url)} answers HTTP {status}: {reason}", status=status, code=code)
+        reason = reasons.get(status, "the server refuses")
+        gated = re.match(rf"{HUB}/datasets/([^/]+/[^/]+)/", url) if code == "GatedRepo" else None
+        if gated is not None:
+            reason = f"{gated[1]} is gated; accept its terms at {HUB}/datasets/{gated[1]}, then: hf auth login"
+        return HttpError(f"{self.named(url)} answers HTTP {status}: {reason}", status=status, code=code)
+
+
+def without_secrets(url: str) -> str:
+    """An address fit for messages: without a query, which may hold a signature, and without credentials."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _remote_file(answer: requests.Response) -> RemoteFile:
-    headers = answer.headers
-    size: int | None = None
-    if answer.status_code == 206:
-        total = headers.get("Content-Range", "").rpartition("/")[2]
-        size = int(total) if total.isdigit() else None
-    elif headers.get("Content-Length", "").isdigit():
-        size = int(headers["Content-Length"])
-    etag = headers.get("ETag")
-    return RemoteFile(size, etag.removeprefix("W/") if etag else None)
+def _comparable(value: str | int) -> str:
+    """An entity tag without the mark of a weak one, which servers set and drop for the same content."""
+    return str(value).removeprefix("W/")
 
 
-def _range_header(start: int, stop: int | None) -> dict[str, str]:
+def _content_range(value: str) -> tuple[int | None, int | None, int | None]:
+    """First byte, last byte and total size of a `Content-Range` header; None for what it does not say."""
+    match = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", value.strip())
+    if match is None:
+        return None, None, None
+    first, last, total = (int(text) if text is not None and text.isdigit() else None for text in match.groups())
+    return first, last, total
+
+
+def _range_headers(start: int, stop: int | None, known: FileVersion) -> dict[str, str]:
+    """Asks for a range, and for the whole file instead if it is no longer the known one."""
     if start == 0 and stop is None:
         return {}
-    return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-
-
-def _backoff(failures: int) -> float:
-    return float(min(30.0, 0.5 * 2**failures))
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for; it holds a number or a date."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _shown(url: str) -> str:
-    """An address fit for messages: without a query, which may hold a signature, and without credentials."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url
-
-
-def _plain(error: Exception) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__ or cause
-    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else 'no reason given'}"
+    asked = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+    # A weak tag must not be sent here.
+    unchanged = known.etag if known.etag is not None and not known.etag.startswith("W/") else known.last_modified
+    return {**asked, "If-Range": unchanged} if unchanged else asked

@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.errors import DataError, UsageError
 
 _BLOCK = 1 << 20
 _BETWEEN = " \t\r\n,"
@@ -24,9 +25,14 @@ def records_of_file(path: Path, *, name: str | None = None) -> Iterator[dict[str
 
     Raises:
         DataError: the content is neither.
+        UsageError: the file cannot be read.
     """
-    with gzip.open(path, "rb") if (name or path.name).endswith(".gz") else path.open("rb") as file:
-        yield from records(iter(lambda: file.read(_BLOCK), b""), name or str(path))
+    try:
+        with gzip.open(path, "rb") if (name or path.name).endswith(".gz") else path.open("rb") as file:
+            yield from records(iter(lambda: file.read(_BLOCK), b""), name or str(path))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read {name or path} ({reason}); give a file of JSON lines or a JSON array") from error
 
 
 def records(blocks: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
@@ -41,6 +47,7 @@ def records(blocks: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
     wanted = 0
     count = 0
     array: bool | None = None
+    closed = False
     try:
         for block in _with_end(blocks):
             buffer += text.decode(block, final=block == b"")
@@ -52,7 +59,8 @@ def records(blocks: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
                 if array is None and position < len(buffer):
                     array = buffer[position] == "["
                     position = _skip(buffer, position + array, _BETWEEN)
-                if position >= len(buffer) or (array and buffer[position] == "]"):
+                closed = closed or bool(array and buffer[position : position + 1] == "]")
+                if closed or position >= len(buffer):
                     break
                 try:
                     value, position = decoder.raw_decode(buffer, position)
@@ -67,6 +75,8 @@ def records(blocks: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
             buffer = buffer[position:]
             # A record longer than a block is tried again only when twice as much of it is there.
             wanted = 2 * len(buffer)
+        if array and not closed:
+            raise DataError(f"{name} ends after record {count - 1} in the middle of its array")
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8") from error
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin, Table
-from nemo_skills_specdec.prompts.hub.repository import DATA_SUFFIXES, Repository, RepositoryFile
+from nemo_skills_specdec.prompts.hub.data_files import DATA_SUFFIXES
+from nemo_skills_specdec.prompts.hub.repository import Repository, RepositoryFile
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, text_id
 from nemo_skills_specdec.prompts.rows import ReadRows, columns_of, rows_of
 from nemo_skills_specdec.records import Finding, PromptRow

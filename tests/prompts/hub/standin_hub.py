@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,22 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Fault:
-    """What goes wrong with requests whose path matches."""
+    """What goes wrong with requests whose path matches.
+
+    `page` answers with a web page and status 200, `cut_to` with a shorter body whose length is told as if it were all,
+    `shifted` with the bytes beside those asked for, and says so unless `hidden`.
+    """
 
     pattern: str
     times: int = 1
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
+    cut_to: int | None = None
     redirect_to: str | None = None
+    page: bytes | None = None
+    shifted: int = 0
+    hidden: bool = False
     method: str = "GET"
 
 
@@ -46,6 +55,7 @@ class Logged:
     path: str
     token: str | None
     range: str | None
+    if_range: str | None = None
     status: int = 0
     sent: int = 0
 
@@ -67,6 +77,8 @@ class StandIn:
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
         self.latency = 0.0
+        # Where large files really lie, as on the hub: a host of its own, which no token must reach.
+        self.cdn: StandIn | None = None
         self._etags: dict[Path, str] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
@@ -107,8 +119,10 @@ class StandIn:
         return None
 
     def etag(self, place: Path) -> str:
+        """The content's SHA-256 for large files, else git's hash of it, as the hub has it."""
         if place not in self._etags:
-            digest = hashlib.sha256()
+            size = place.stat().st_size
+            digest = hashlib.sha256() if is_large(place) else hashlib.sha1(f"blob {size}\0".encode())
             with place.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
@@ -142,7 +156,11 @@ class StandIn:
             def answer(self, method: str) -> None:
                 authorization = self.headers.get("Authorization", "")
                 self.entry = Logged(
-                    method, self.path, authorization.removeprefix("Bearer ") or None, self.headers.get("Range")
+                    method,
+                    self.path,
+                    authorization.removeprefix("Bearer ") or None,
+                    self.headers.get("Range"),
+                    self.headers.get("If-Range"),
                 )
                 hub.log.append(self.entry)
                 if hub.latency:
@@ -152,8 +170,9 @@ class StandIn:
                     return self.send(302, b"", {"Location": fault.redirect_to})
                 if fault is not None and fault.status is not None:
                     return self.send(fault.status, b"", fault.headers)
+                if fault is not None and fault.page is not None:
+                    return self.send(200, fault.page, {"Content-Type": "text/html; charset=utf-8", **fault.headers})
                 path = unquote(urlsplit(self.path).path)
-                cut = fault.cut_after if fault is not None else None
                 if path.startswith("/api/datasets/"):
                     return self.api(path.removeprefix("/api/datasets/"))
                 if path.startswith("/api/"):
@@ -167,11 +186,11 @@ class StandIn:
                     commit = {"X-Repo-Commit": hub.repos[repo_id].sha}
                     if not place.is_file():
                         return self.send(404, b"", {"X-Error-Code": "EntryNotFound", **commit})
-                    return self.file(place, cut, commit)
+                    return self.large_file(repo_id, place, fault, commit)
                 place = hub.root / path.lstrip("/")
                 if not place.is_file():
                     return self.send(404, b"no such file")
-                return self.file(place, cut, {})
+                return self.file(place, fault, {})
 
             def refused(self, repo_id: str, revision: str | None) -> bool:
                 token = self.entry.token
@@ -226,9 +245,10 @@ class StandIn:
             def sibling(self, folder: Path, place: Path, blobs: bool) -> dict[str, Any]:
                 described: dict[str, Any] = {"rfilename": str(place.relative_to(folder))}
                 if blobs:
-                    described["size"] = place.stat().st_size
-                    if place.suffix == ".parquet":
-                        described["lfs"] = {"sha256": hub.etag(place), "size": place.stat().st_size}
+                    size = place.stat().st_size
+                    described |= {"size": size, "blobId": "0" * 40 if is_large(place) else hub.etag(place)}
+                    if is_large(place):
+                        described["lfs"] = {"sha256": hub.etag(place), "size": size, "pointerSize": 134}
                 return described
 
             def tree(self, folder: Path, inside: str | None) -> None:
@@ -247,41 +267,61 @@ class StandIn:
                         entries.append({"type": "file", "path": name, "size": size, "oid": "0" * 40, "lfs": lfs})
                 return self.send_json(entries)
 
-            def file(self, place: Path, cut: int | None, headers: dict[str, str]) -> None:
+            def large_file(self, repo_id: str, place: Path, fault: Fault | None, headers: dict[str, str]) -> None:
+                if hub.cdn is None or not is_large(place):
+                    return self.file(place, fault, headers)
+                copy = hub.cdn.root / "blobs" / hub.etag(place)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(place.read_bytes())
+                linked = {"X-Linked-Etag": f'"{hub.etag(place)}"', "X-Linked-Size": str(place.stat().st_size)}
+                location = f"{hub.cdn.url}/blobs/{hub.etag(place)}?signature=abc"
+                return self.send(302, b"", {"Location": location, **linked, **headers})
+
+            def file(self, place: Path, fault: Fault | None, headers: dict[str, str]) -> None:
+                fault = fault or Fault("")
                 size = place.stat().st_size
                 start, stop, status = 0, size, 200
                 match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-                headers = {"ETag": f'"{hub.etag(place)}"', "Accept-Ranges": "bytes", **headers}
-                if match is not None:
+                headers = {
+                    "ETag": f'"{hub.etag(place)}"',
+                    "Last-Modified": formatdate(place.stat().st_mtime, usegmt=True),
+                    "Accept-Ranges": "bytes",
+                    "Content-Type": "application/octet-stream",
+                    **headers,
+                }
+                unchanged = self.headers.get("If-Range") in (None, headers["ETag"], headers["Last-Modified"])
+                if match is not None and unchanged:
                     start = int(match[1])
                     stop = min(size, int(match[2]) + 1) if match[2] else size
                     status = 206
                     if start >= size:
-                        self.send(416, b"", headers)
+                        self.send(416, b"", {**headers, "Content-Range": f"bytes */{size}"})
                         return
-                    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+                    told = 0 if fault.hidden else fault.shifted
+                    headers["Content-Range"] = f"bytes {start + told}-{stop + told - 1}/{size}"
+                if fault.cut_to is not None:
+                    stop = min(stop, start + fault.cut_to)
                 self.entry.status = status
                 self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(stop - start)}.items():
+                for name, value in {**headers, "Content-Length": str(stop - start), **fault.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command == "HEAD":
                     return
-                if cut is not None:
-                    stop = min(stop, start + cut)
+                if fault.cut_after is not None:
+                    stop = min(stop, start + fault.cut_after)
+                    self.close_connection = True
                 with place.open("rb") as file:
-                    file.seek(start)
+                    file.seek(start + fault.shifted)
                     left = stop - start
                     try:
                         while left > 0:
-                            block = file.read(min(left, 1 << 16))
+                            block = file.read(min(left, 1 << 16)) or b"\0" * left
                             self.entry.sent += len(block)
                             self.wfile.write(block)
                             left -= len(block)
                     except (BrokenPipeError, ConnectionResetError):
                         self.close_connection = True
-                if cut is not None:
-                    self.close_connection = True
 
             def send_json(self, value: object) -> None:
                 self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -297,6 +337,11 @@ class StandIn:
                     self.wfile.write(body)
 
         return Handler
+
+
+def is_large(place: Path) -> bool:
+    """Whether the hub keeps a file outside git."""
+    return place.suffix == ".parquet"
 
 
 @contextmanager

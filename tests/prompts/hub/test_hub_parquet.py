@@ -1,29 +1,36 @@
 from __future__ import annotations
 
-import base64
 import io
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from standin_hub import StandIn
+from huggingface_hub import hf_hub_download
+from standin_hub import Fault, StandIn
 
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.prompts.hub import parquet
+from nemo_skills_specdec.prompts.hub.access import Access, Table
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
-from nemo_skills_specdec.prompts.hub.parquet import RemoteParquet, concatenated, merged
-from nemo_skills_specdec.prompts.hub.parquet_pages import empty_values
-
-URL = "https://huggingface.co/datasets/a/b/resolve/main/x.parquet"
+from nemo_skills_specdec.prompts.hub.patience import HttpError, Patience
 
 
-def opened(hub: StandIn, cache: Path, table: pa.Table, **options: object) -> RemoteParquet:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, **options)
-    hub.add("a/b", "x.parquet", buffer.getvalue())
-    return RemoteParquet(Fetcher(endpoint=hub.url, sleep=lambda _: None), Cache(cache), URL)
+def fetcher(hub: StandIn, **options: object) -> Fetcher:
+    return Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None, attempts=2), **options)  # type: ignore[arg-type]
+
+
+def opened(hub: StandIn, cache: Path, *tables: pa.Table, **options: object) -> Table:
+    for number, content in enumerate(tables):
+        buffer = io.BytesIO()
+        pq.write_table(content, buffer, **options)
+        hub.add("a/b", f"test-{number}.parquet", buffer.getvalue())
+    hub.repos["a/b"].sha = "a" * 40
+    return Access(fetcher(hub), Cache(cache)).table("a/b", "main")
 
 
 def table(rows: int = 1000, blob: int = 2000) -> pa.Table:
@@ -38,39 +45,55 @@ def table(rows: int = 1000, blob: int = 2000) -> pa.Table:
     )
 
 
-def test_only_the_needed_columns_are_read(hub: StandIn, tmp_path: Path) -> None:
-    file = opened(hub, tmp_path, table(), row_group_size=100)
-    assert file.num_rows == 1000
-    assert file.rows([0, 999, 500], ["text"]) == {
+def test_only_the_needed_columns_are_read_and_in_few_requests(hub: StandIn, tmp_path: Path) -> None:
+    made = opened(hub, tmp_path, table(), row_group_size=100)
+    before = len(hub.log), hub.bytes_sent
+    assert made.rows([0, 999, 500], ["text"]) == {
         0: {"text": "text 0"},
         500: {"text": "text 500"},
         999: {"text": "text 999"},
     }
-    assert hub.bytes_sent < file.size / 20
+    size = (hub.root / "datasets/a/b/test-0.parquet").stat().st_size
+    assert hub.bytes_sent - before[1] < size / 20
+    assert len(hub.log) - before[0] <= 6
 
 
 def test_nested_columns_are_read_whole(hub: StandIn, tmp_path: Path) -> None:
-    file = opened(hub, tmp_path, table(), row_group_size=100)
-    assert file.rows([7], ["turns"]) == {7: {"turns": ["a7", "b"]}}
+    assert opened(hub, tmp_path, table(), row_group_size=100).rows([7], ["turns"]) == {7: {"turns": ["a7", "b"]}}
 
 
 def test_a_key_is_found_at_its_first_row(hub: StandIn, tmp_path: Path) -> None:
     twice = pa.table({"id": ["x", "y", "x"], "text": ["first", "other", "second"]})
-    file = opened(hub, tmp_path, twice, row_group_size=1)
-    assert file.find("id", {"x", "z"}, ["text"]) == {"x": {"text": "first"}}
+    made = opened(hub, tmp_path, twice, row_group_size=1)
+    assert made.find("id", {"x", "z"}, ["text"]) == {"x": {"text": "first"}}
 
 
 def test_what_was_read_is_not_read_again(hub: StandIn, tmp_path: Path) -> None:
     opened(hub, tmp_path, table()).rows([3], ["text"])
     before = len(hub.log)
-    offline = Fetcher(endpoint=hub.url, offline=True)
-    file = RemoteParquet(offline, Cache(tmp_path), URL, (hub.root / "datasets/a/b/x.parquet").stat().st_size)
-    assert file.rows([3], ["text"]) == {3: {"text": "text 3"}}
+    offline = Access(fetcher(hub, offline=True), Cache(tmp_path)).table("a/b", "main")
+    assert offline.rows([3], ["text"]) == {3: {"text": "text 3"}}
+    assert len(hub.log) == before
+
+
+def test_what_is_not_to_be_kept_is_not(hub: StandIn, tmp_path: Path) -> None:
+    made = opened(hub, tmp_path, table(50))
+    assert len(list(made.column_rows(["blob"], keep=False))) == 50
+    assert list(tmp_path.rglob("*.bin")) == []
+
+
+def test_a_file_in_the_hubs_cache_is_not_fetched_again(hub: StandIn, tmp_path: Path, own_hub_cache: Path) -> None:
+    made = opened(hub, tmp_path, table(10))
+    hf_hub_download(
+        "a/b", "test-0.parquet", repo_type="dataset", revision="a" * 40, endpoint=hub.url, cache_dir=own_hub_cache
+    )
+    before = len(hub.log)
+    assert made.rows([3], ["text"]) == {3: {"text": "text 3"}}
     assert len(hub.log) == before
 
 
 def test_a_row_beyond_the_end_is_refused(hub: StandIn, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has 1000 rows, number 1000 is asked for"):
+    with pytest.raises(DataError, match="a/b at aaaaaaaaaaaa has no row 1000; was the source changed"):
         opened(hub, tmp_path, table()).rows([1000], ["text"])
 
 
@@ -79,64 +102,48 @@ def test_a_missing_column_is_named(hub: StandIn, tmp_path: Path) -> None:
         opened(hub, tmp_path, table()).rows([1], ["answer"])
 
 
-def test_a_file_of_another_kind_is_refused(hub: StandIn, tmp_path: Path) -> None:
-    hub.add("a/b", "x.parquet", b"version https://git-lfs.github.com/spec/v1\n" * 10)
-    with pytest.raises(DataError, match="is not a Parquet file"):
-        RemoteParquet(Fetcher(endpoint=hub.url), Cache(tmp_path), URL)
+def test_numbers_count_through_all_shards(hub: StandIn, tmp_path: Path) -> None:
+    made = opened(hub, tmp_path, table(10), table(10), row_group_size=4)
+    assert made.num_rows() == 20
+    assert made.rows([9, 10], ["text"]) == {9: {"text": "text 9"}, 10: {"text": "text 0"}}
 
 
-def test_numbers_count_through_several_files(hub: StandIn, tmp_path: Path) -> None:
-    file = opened(hub, tmp_path, table(10), row_group_size=4)
-    assert concatenated([file, file], [9, 10], ["text"]) == {9: {"text": "text 9"}, 10: {"text": "text 0"}}
-    with pytest.raises(DataError, match="have 20 rows, number 20"):
-        concatenated([file, file], [20], ["text"])
+def test_a_file_of_another_kind_is_refused_and_not_kept(hub: StandIn, tmp_path: Path) -> None:
+    made = opened(hub, tmp_path, table(10))
+    hub.add("a/b", "test-0.parquet", b"version https://git-lfs.github.com/spec/v1\n" * 10)
+    again = Access(fetcher(hub), Cache(tmp_path / "2")).table("a/b", "main")
+    with pytest.raises(DataError, match=rf"is not a Parquet file that can be read .*; its cache entry {tmp_path}"):
+        again.rows([1], ["text"])
+    assert list((tmp_path / "2").rglob("*.bin")) == []
+    with pytest.raises(HttpError, match="changed at its source"):
+        made.rows([1], ["text"])
 
 
-def test_ranges_close_together_are_joined() -> None:
-    assert merged([(30, 40), (0, 10), (12, 20)], 2) == [(0, 20), (30, 40)]
+def test_bytes_beside_those_asked_for_are_refused_even_if_the_server_denies_it(hub: StandIn, tmp_path: Path) -> None:
+    made = opened(hub, tmp_path, table(100), row_group_size=10)
+    hub.faults.append(Fault("test-0.parquet", times=99, shifted=1, hidden=True))
+    with pytest.raises(DataError, match=r"is not a Parquet file that can be read .*; its cache entry .* was removed"):
+        made.rows([3], ["text"])
+    assert list(tmp_path.rglob("*.bin")) == []
+    hub.faults.clear()
+    assert made.rows([3], ["text"]) == {3: {"text": "text 3"}}
 
 
-def images(rows: int, first: str, rng: random.Random) -> list[str]:
-    made = [base64.b64encode(rng.randbytes(3000)).decode() if rng.random() < 0.2 else "" for _ in range(rows)]
-    made[0] = first
-    return made
-
-
-@pytest.mark.parametrize("compression", ["snappy", "none"])
-@pytest.mark.parametrize("version", ["1.0", "2.0"])
-@pytest.mark.parametrize("nullable", [True, False])
-@pytest.mark.parametrize("first", ["", "data:image/png;base64," + "QUJD" * 3000])
-def test_empty_texts_are_told_from_the_page_indices(
-    hub: StandIn, tmp_path: Path, compression: str, version: str, nullable: bool, first: str
+def test_without_pyarrow_one_line_says_what_to_install(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values: list[str | None] = [*images(600, first, random.Random(5))]
-    if nullable:
-        values[3] = values[77] = None
-    schema = pa.schema([pa.field("image", pa.string(), nullable=nullable)])
-    file = opened(
-        hub,
-        tmp_path,
-        pa.table({"image": values}, schema=schema),
-        compression=compression,
-        data_page_version=version,
-        row_group_size=300,
+    made = opened(hub, tmp_path, table(10))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UsageError, match=r"pip install 'nemo-skills-specdec\[prepare\]'"):
+        made.rows([1], ["text"])
+    assert parquet.__name__ in sys.modules
+
+
+def test_the_command_line_runs_without_pyarrow(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['pyarrow'] = None; "
+        "from nemo_skills_specdec.prepare_data import PrepareOptions, prepare; from pathlib import Path; "
+        "prepare(PrepareOptions(name='mini', output_dir=Path(sys.argv[1])))"
     )
-    told = [flag for group in range(2) for flag in empty_values(file, group, "image") or []]
-    assert told == [value == "" for value in values]
-    assert hub.bytes_sent < file.size / 2
-
-
-def test_without_an_empty_text_every_value_is_full(hub: StandIn, tmp_path: Path) -> None:
-    file = opened(hub, tmp_path, pa.table({"image": ["x", "y", "x"]}))
-    assert empty_values(file, 0, "image") == [False, False, False]
-
-
-@pytest.mark.parametrize("options", [{"use_dictionary": False}, {"compression": "zstd"}])
-def test_another_layout_is_left_to_the_caller(hub: StandIn, tmp_path: Path, options: dict[str, object]) -> None:
-    assert empty_values(opened(hub, tmp_path, pa.table({"image": ["x", ""]}), **options), 0, "image") is None
-
-
-def test_a_dictionary_that_ran_over_is_left_to_the_caller(hub: StandIn, tmp_path: Path) -> None:
-    values = images(4000, "", random.Random(2))
-    file = opened(hub, tmp_path, pa.table({"image": values}), dictionary_pagesize_limit=100_000, write_batch_size=100)
-    assert empty_values(file, 0, "image") is None
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from standin_hub import StandIn, running
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
+from nemo_skills_specdec.prompts.hub.patience import Patience
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def hub(tmp_path: Path) -> Iterator[StandIn]:
 
 @pytest.fixture
 def access(hub: StandIn, tmp_path: Path) -> Access:
-    return Access(Fetcher(endpoint=hub.url, sleep=lambda _: None, attempts=2), Cache(tmp_path / "cache"))
+    return Access(
+        Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None, attempts=2)), Cache(tmp_path / "cache")
+    )
 
 
 @pytest.fixture

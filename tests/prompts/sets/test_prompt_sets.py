@@ -74,7 +74,7 @@ def test_spec_bench_is_fetched_and_checked(hub: StandIn, access: Access, monkeyp
     assert len(loaded.rows) == 3
     assert loaded.origins[0].source == "hemingkx/Spec-Bench"
     monkeypatch.setattr(spec_bench, "_SHA256", "0" * 64)
-    with pytest.raises(DataError, match="the file was replaced at its source"):
+    with pytest.raises(DataError, match="it was replaced at its source"):
         load(access, "spec-bench")
 
 

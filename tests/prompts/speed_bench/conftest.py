@@ -13,6 +13,7 @@ from invented import SHA, UPSTREAM_FILE, Invented, WordEncoder
 from standin_hub import StandIn, running
 
 from nemo_skills_specdec.prompts.hub.http import Fetcher
+from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.speed_bench.prepare import Options
 
 
@@ -47,7 +48,10 @@ def wording(tmp_path: Path) -> Path:
 @pytest.fixture
 def fetcher(invented: Invented) -> Fetcher:
     return Fetcher(
-        endpoint=invented.hub.url, token="good", hosts=[invented.plain.host], sleep=lambda _: None, attempts=3
+        endpoint=invented.hub.url,
+        token="good",
+        hosts=[invented.plain.host],
+        patience=Patience(sleep=lambda _: None, attempts=3),
     )
 
 
@@ -61,3 +65,11 @@ def options(tmp_path: Path, wording: Path) -> Options:
         allow_unknown_texts=True,
         encoder=WordEncoder(),
     )
+
+
+@pytest.fixture
+def prepared(fetcher, tmp_path):
+    from nemo_skills_specdec.prompts.hub.cache import Cache
+    from nemo_skills_specdec.prompts.speed_bench.prepare import prepare
+
+    return lambda options: prepare(options, fetcher, Cache(tmp_path / "cache"), lambda line: None)

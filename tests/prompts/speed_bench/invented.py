@@ -167,6 +167,7 @@ class Invented:
         ts_old: str = "OLD ORDER",
         on_plain_host: bool = False,
         answer_length: int = 40,
+        configs: Sequence[str] = ("throughput_1k", "throughput_2k"),
     ) -> None:
         """Publishes sources and rows.
 
@@ -177,6 +178,7 @@ class Invented:
             ts_old: instruction in textsort's prompts.
             on_plain_host: put RoleBench and CoSER on the plain host; `datasets` takes hub addresses for its own.
             answer_length: words of an answer in stackselect.
+            configs: throughput configs to publish beside the qualitative one.
         """
         self.hub, self.plain, self.placeholder = hub, plain, placeholder
         self.rng = random.Random(7)
@@ -201,7 +203,7 @@ class Invented:
         hub.tokens["good"] = {"cais/hle"}
         hub.tokens["stranger"] = set()
         self.rows = {"qualitative": self.qualitative()}
-        for config in ("throughput_1k", "throughput_2k"):
+        for config in configs:
             self.rows[config] = self.throughput(config)
         readme = "---\nconfigs:\n" + "".join(
             f"- config_name: {config}\n  data_files:\n  - split: test\n    path: {config}/test-*\n"

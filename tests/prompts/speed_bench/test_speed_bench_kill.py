@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,9 @@ from invented import SHA, Invented
 
 _RUN = """
 import sys
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {tests!r}
+import os
+os.environ["HF_HUB_CACHE"] = {cache!r} + "/hf"
 from pathlib import Path
 from invented import WordEncoder
 from nemo_skills_specdec.prompts.hub.cache import Cache
@@ -32,7 +33,8 @@ REPOSITORY = Path(__file__).parents[3]
 
 def command(invented: Invented, wording: Path, folder: Path, cache: Path) -> list[str]:
     code = _RUN.format(
-        tests=os.pathsep.join([str(Path(__file__).parent)]),
+        # The invented data needs its stand-in server's module too.
+        tests=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "hub")],
         hub=invented.hub.url,
         plain=invented.plain.host,
         folder=str(folder),
@@ -40,12 +42,7 @@ def command(invented: Invented, wording: Path, folder: Path, cache: Path) -> lis
         wording=str(wording),
         cache=str(cache),
     )
-    # The invented data needs its stand-in server's module too.
-    return [
-        sys.executable,
-        "-c",
-        code.replace("sys.path[:0] = [", f"sys.path[:0] = [{str(REPOSITORY / 'tests/prompts/hub')!r}, "),
-    ]
+    return [sys.executable, "-c", code]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

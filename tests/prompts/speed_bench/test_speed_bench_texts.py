@@ -10,6 +10,7 @@ from standin_hub import Fault, StandIn
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
+from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.speed_bench import text_search, texts
 from nemo_skills_specdec.prompts.speed_bench.text_hashes import DISCRIMINATING, KNOWN
 from nemo_skills_specdec.prompts.speed_bench.text_search import find_texts
@@ -198,7 +199,7 @@ def pinned(hub: StandIn, known: None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_the_pinned_file_is_fetched_once_and_serves_both_flavors(pinned: str, hub: StandIn, tmp_path: Path) -> None:
-    fetcher = Fetcher(endpoint=hub.url, sleep=lambda _: None)
+    fetcher = Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None))
     assert find_texts(fetcher, Cache(tmp_path), "specdec_bench").standing == "known"
     offline = Fetcher(endpoint=hub.url, offline=True)
     assert find_texts(offline, Cache(tmp_path), "nemo-skills").texts == INVENTED
@@ -210,10 +211,10 @@ def test_a_pinned_file_that_changed_is_refused(
 ) -> None:
     monkeypatch.setattr(text_search, "PINNED_SHA256", "0" * 64)
     with pytest.raises(UsageError, match="cannot be fetched"):
-        find_texts(Fetcher(endpoint=hub.url, sleep=lambda _: None), Cache(tmp_path), "nemo-skills")
+        find_texts(Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None)), Cache(tmp_path), "nemo-skills")
 
 
 def test_a_download_that_fails_says_how_to_do_without(pinned: str, hub: StandIn, tmp_path: Path) -> None:
     hub.faults.append(Fault("speed.py", times=9, status=404))
     with pytest.raises(UsageError, match="--texts-from"):
-        find_texts(Fetcher(endpoint=hub.url, sleep=lambda _: None), Cache(tmp_path), "nemo-skills")
+        find_texts(Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None)), Cache(tmp_path), "nemo-skills")

@@ -11,7 +11,6 @@ import msgspec
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prompts.hub.access import Access, Table
-from nemo_skills_specdec.prompts.hub.parquet_pages import empty_values
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, not_found
 from nemo_skills_specdec.prompts.speed_bench.texts import Texts
@@ -119,21 +118,11 @@ def with_examples(
 
 
 def _text_only(access: Access, table: Table) -> list[bool]:
-    """Whether each question has no image. Images are most of the file: they are read only where nothing else tells."""
+    """Whether each question has no image. Images are most of the file: they are read once, and the answer is kept."""
     kept = access.cache.document(f"text-only {table.key}")
     if kept.exists():
         return msgspec.json.decode(kept.read_bytes(), type=list[bool])
-    result: list[bool] = []
-    if not table.is_parquet:
-        result = [row["image"] == "" for row in table.column_rows(["image"])]
-    else:
-        for file in table.parquet_files():
-            for group in range(file.metadata.num_row_groups):
-                found = empty_values(file, group, "image")
-                if found is None:
-                    (_, read), *_ = file.tables(["image"], {group}, keep=False)
-                    found = [value == "" for value in read.column("image").to_pylist()]
-                result.extend(found)
+    result = [row["image"] == "" for row in table.column_rows(["image"], keep=False)]
     write_atomically(kept, msgspec.json.encode(result))
     return result
 

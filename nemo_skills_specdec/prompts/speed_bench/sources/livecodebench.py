@@ -1,19 +1,19 @@
 """Programming problems from livecodebench/code_generation_lite: gigabytes of tests around a few lines of text.
 
-The files are read as a stream and only until the problems are found. Every line passed is noted with its place, so
-that a later run neither starts again nor reads a line twice.
+The files are read as a stream and only until the problems are found. Every problem passed is noted, so that a later run
+neither starts again nor reads a line twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
+from nemo_skills_specdec.prompts.hub.http import ChangedError
 from nemo_skills_specdec.prompts.hub.repository import Repository
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
 from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, not_found
@@ -22,7 +22,7 @@ from nemo_skills_specdec.prompts.speed_bench.templates import filled
 _REPOSITORY = "livecodebench/code_generation_lite"
 _REVISION = "0fe84c3912ea0c4d4a78037083943e8f0c4dd505"
 _FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
-_NOTES = f"lines of {_REPOSITORY} {_REVISION}"
+_NOTES = f"problems of {_REPOSITORY} {_REVISION}"
 
 
 class Problem(msgspec.Struct):
@@ -33,14 +33,12 @@ class Problem(msgspec.Struct):
     starter_code: str
 
 
-class _Line(msgspec.Struct, array_like=True):
-    """A line passed: its problem and its place; the problem itself if it was wanted."""
+class _Passed(msgspec.Struct, array_like=True):
+    """A problem that was read, and where its line ends in its file."""
 
-    question_id: str
     file: str
-    start: int
     stop: int
-    problem: Problem | None = None
+    problem: Problem
 
 
 def load(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
@@ -58,100 +56,73 @@ def load(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
 
 def find_problems(access: Access, wanted: set[str]) -> dict[str, Problem]:
     """The first problem of each id, in the order of the files; ids not found are absent."""
-    with access.cache.lock(_NOTES):
-        return _find_problems(access, wanted)
-
-
-def _find_problems(access: Access, wanted: set[str]) -> dict[str, Problem]:
     repository = access.repository(_REPOSITORY, _REVISION)
-    notes = access.cache.document(_NOTES)
-    lines = _noted(notes)
-    for file in _FILES:
-        if wanted <= {line.question_id for line in lines}:
-            break
-        missing = wanted - {line.question_id for line in lines}
-        position = max((line.stop for line in lines if line.file == file), default=0)
-        lines.extend(_scan(access, repository, file, position, missing, notes))
-    first: dict[str, _Line] = {}
-    for line in sorted(lines, key=lambda line: (_FILES.index(line.file), line.start)):
-        first.setdefault(line.question_id, line)
-    found = {key: _problem(access, repository, first[key]) for key in sorted(wanted & set(first))}
-    for key in found:
-        _note_use(access, repository, first[key].file)
-    return found
+    with access.cache.lock(_NOTES):
+        passed = _noted(access)
+        for file in _FILES:
+            missing = wanted - {entry.problem.question_id for entry in passed}
+            if missing:
+                position = max((entry.stop for entry in passed if entry.file == file), default=0)
+                passed.extend(_scan(access, repository, file, position, missing))
+    found: dict[str, _Passed] = {}
+    for entry in sorted(passed, key=lambda entry: (_FILES.index(entry.file), entry.stop)):
+        if entry.problem.question_id in wanted:
+            found.setdefault(entry.problem.question_id, entry)
+    for file in sorted({entry.file for entry in found.values()}):
+        access.used.add(Origin(_REPOSITORY, repository.sha, file, repository.file(file).sha256))
+    return {key: entry.problem for key, entry in found.items()}
 
 
-def _scan(
-    access: Access, repository: Repository, file: str, position: int, missing: set[str], notes: Path
-) -> Iterator[_Line]:
-    """Reads lines from `position` on until nothing is missing, and notes each."""
-    described = next((entry for entry in repository.files if entry.path == file), None)
-    if described is None:
-        raise DataError(f"{_REPOSITORY} at {_REVISION[:12]} has no file {file}; was the source changed?")
+def _scan(access: Access, repository: Repository, file: str, position: int, missing: set[str]) -> Iterator[_Passed]:
+    """Reads problems from `position` on until nothing is missing, and notes each."""
+    described = repository.file(file)
     if described.size is not None and position >= described.size:
         return
-    missing = set(missing)
-    notes.parent.mkdir(parents=True, exist_ok=True)
-    with notes.open("ab") as log:
-        blocks = access.fetcher.stream(repository.url(file), position, name=f"LiveCodeBench {file}")
-        for text in _lines(blocks):
-            stop = position + len(text)
-            if text.strip():
-                problem = _decoded(text, file, position)
-                keep = problem if problem.question_id in missing else None
-                line = _Line(problem.question_id, file, position, stop, keep)
-                log.write(msgspec.json.encode(line) + b"\n")
+    url, notes = repository.url(file), access.cache.document(_NOTES)
+    blocks = access.cache.stream(access.fetcher, url, position, None, size=described.size, name=f"LiveCodeBench {file}")
+    try:
+        with notes.open("ab") as log, closing(blocks):
+            for text in _lines(blocks):
+                position += len(text)
+                if not text.strip():
+                    continue
+                try:
+                    passed = _Passed(file, position, msgspec.json.decode(text, type=Problem))
+                except msgspec.MsgspecError as error:
+                    raise DataError(f"{url}: the line before byte {position} holds no problem ({error})") from error
+                log.write(msgspec.json.encode(passed) + b"\n")
                 log.flush()
-                yield line
-                missing.discard(problem.question_id)
+                yield passed
+                missing.discard(passed.problem.question_id)
                 if not missing:
-                    blocks.close()
                     return
-            position = stop
+    except ChangedError as error:
+        notes.unlink()
+        raise ChangedError(f"{error}; its cache entry {notes} was removed") from error
 
 
-def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Lines with their ends."""
     pieces: list[bytes] = []
     for block in blocks:
-        start = 0
-        while (end := block.find(b"\n", start)) >= 0:
-            yield b"".join([*pieces, block[start : end + 1]])
+        *complete, rest = block.split(b"\n")
+        for line in complete:
+            yield b"".join([*pieces, line, b"\n"])
             pieces = []
-            start = end + 1
-        pieces.append(block[start:])
+        pieces.append(rest)
     if any(pieces):
         yield b"".join(pieces)
 
 
-def _problem(access: Access, repository: Repository, line: _Line) -> Problem:
-    if line.problem is not None:
-        return line.problem
-    data = access.cache.range(access.fetcher, repository.url(line.file), line.start, line.stop)
-    return _decoded(data, line.file, line.start)
-
-
-def _decoded(line: bytes, file: str, position: int) -> Problem:
-    try:
-        return msgspec.json.decode(line, type=Problem)
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{_REPOSITORY} {file}: the line at byte {position} holds no problem ({error})") from error
-
-
-def _noted(path: Path) -> list[_Line]:
-    """Lines noted by earlier runs. A note cut short by the end of a run is dropped, and its line read again."""
+def _noted(access: Access) -> list[_Passed]:
+    """Problems noted by earlier runs. A note cut short by the end of a run is dropped, and its line read again."""
+    path = access.cache.document(_NOTES)
     if not path.exists():
         return []
-    data = path.read_bytes()
-    complete, _, rest = data.rpartition(b"\n")
+    complete, end, rest = path.read_bytes().rpartition(b"\n")
     if rest:
-        path.write_bytes(complete + b"\n" if complete else b"")
-    return [msgspec.json.decode(note, type=_Line) for note in complete.split(b"\n") if note]
-
-
-def _note_use(access: Access, repository: Repository, file: str) -> None:
-    sha256: Any = next((entry.sha256 for entry in repository.files if entry.path == file), None)
-    access.used.add(Origin(_REPOSITORY, repository.sha, file, sha256))
+        path.write_bytes(complete + end)
+    return [msgspec.json.decode(note, type=_Passed) for note in complete.split(b"\n") if note]
 
 
 SOURCE = Source(marker=_REPOSITORY, load=load)
