@@ -12,7 +12,6 @@ from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.cache import Cache, StoredFile
 from nemo_skills_specdec.prompts.hub.data_files import split_files
 from nemo_skills_specdec.prompts.hub.http import Fetcher
-from nemo_skills_specdec.prompts.hub.json_records import records_of_file
 from nemo_skills_specdec.prompts.hub.parquet import ParquetFile, hub_parquet
 from nemo_skills_specdec.prompts.hub.repository import (
     Repository,
@@ -21,6 +20,7 @@ from nemo_skills_specdec.prompts.hub.repository import (
     open_repository,
     whole_file,
 )
+from nemo_skills_specdec.prompts.rows import read_records
 
 
 class Origin(msgspec.Struct, frozen=True, order=True):
@@ -70,11 +70,14 @@ class Access:
         if on_hub is not None:
             repo_id, revision, path = on_hub
             repository = self.repository(repo_id, revision)
-            stored = self.file(repository, repository.file(path))
-        else:
-            stored = self.cache.file(self.fetcher, url, name=name, check=lambda path: _check_records(path, url))
-            self.used.add(Origin(url, sha256=stored.sha256))
-        yield from records_of_file(Path(stored.path), name=url)
+            yield from _records(Path(self.file(repository, repository.file(path)).path))
+            return
+        stored = self.cache.file(self.fetcher, url, name=name, check=_check_records)
+        self.used.add(Origin(url, sha256=stored.sha256))
+        try:
+            yield from _records(Path(stored.path))
+        except DataError as error:
+            raise DataError(f"{error}; {self.cache.evict(url)}") from error
 
 
 class Table:
@@ -171,9 +174,13 @@ class Table:
     def _json_rows(self) -> Iterator[dict[str, Any]]:
         for file in self._files:
             stored = self._access.file(self._repository, file)
-            yield from records_of_file(Path(stored.path), name=self._repository.url(file.path))
+            yield from _records(Path(stored.path))
 
 
-def _check_records(path: Path, name: str) -> None:
-    for _ in records_of_file(path, name=name):
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    return (record for _, record in read_records(path))
+
+
+def _check_records(path: Path) -> None:
+    for _ in _records(path):
         pass

@@ -14,11 +14,9 @@ from nemo_skills_specdec.prompts.hub.http import Fetcher
 class CheckedFileSystem(HfFileSystem):
     """Opens files of repositories that have been looked up before, at a commit."""
 
-    cachable = False
-
-    def __init__(self, fetcher: Fetcher, cache: Cache, *, keep: bool) -> None:
+    def __init__(self, fetcher: Fetcher, cache: Cache, *, keep: bool, **options: Any) -> None:
         """Reads with `fetcher`; ranges go to `cache` if they are to be kept."""
-        super().__init__(endpoint=fetcher.endpoint, token=fetcher.token or False)
+        super().__init__(endpoint=fetcher.endpoint, token=fetcher.token or False, **options)
         self.fetcher, self.cache, self.keep = fetcher, cache, keep
 
     def _repo_and_revision_exist(self, *args: Any, **options: Any) -> tuple[bool, None]:

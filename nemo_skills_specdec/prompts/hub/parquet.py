@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemo_skills_specdec.errors import DataError, UsageError
+from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
 from nemo_skills_specdec.prompts.hub.repository import Repository, RepositoryFile, local_copy
+from nemo_skills_specdec.prompts.needs_pyarrow import check_pyarrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
 
 _WINDOW = 16 << 20
 """Bytes to read at once: enough to spare requests, few enough to spare memory."""
-
-
-def check_pyarrow() -> None:
-    """Makes sure that Parquet files can be read.
-
-    Raises:
-        UsageError: pyarrow is not installed; says how to install it.
-    """
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "Parquet files need pyarrow; install it with: pip install 'nemo-skills-specdec[prepare]'"
-        ) from error
 
 
 class ParquetFile:
@@ -132,7 +119,7 @@ def hub_parquet(
             return ParquetFile(pq.ParquetFile(local), url, evict)
         from nemo_skills_specdec.prompts.hub.hub_files import CheckedFileSystem
 
-        files = CheckedFileSystem(fetcher, cache, keep=keep)
+        files = CheckedFileSystem(fetcher, cache, keep=keep, skip_instance_cache=True)
         path = f"datasets/{repository.repo_id}@{repository.sha}/{file.path}"
         # No read-ahead, and ranges asked for together: together they read the needed columns and hardly more.
         opened = files.open(path, cache_type="none", size=file.size, address=url)

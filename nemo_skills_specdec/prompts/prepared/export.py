@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.files import atomic_file
+from nemo_skills_specdec.prompts.needs_pyarrow import check_pyarrow
 from nemo_skills_specdec.prompts.prepared.folder import prepared_file, prepared_names
 from nemo_skills_specdec.prompts.prepared.manifest import protect
 from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape, stored_rows, user_turns
@@ -115,6 +116,7 @@ _LINES: dict[str, tuple[str, Callable[[PromptRow, str], dict[str, object]]]] = {
 
 
 def _as_parquet(rows: Iterator[PromptRow], target: Path) -> Path:
+    check_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.prompts.needs_pyarrow import check_pyarrow
 from nemo_skills_specdec.records import Message, PromptRow
 
 
@@ -100,6 +101,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, _StoredRow]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, _StoredRow]]:
+    check_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import msgspec
 
-from nemo_skills_specdec.errors import JSON_ERRORS, DataError, UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError
+from nemo_skills_specdec.prompts.needs_pyarrow import check_pyarrow
 
 Record = dict[str, Any]
 
@@ -94,7 +95,9 @@ def _unpacked(raw: IO[bytes], path: Path) -> io.BufferedReader:
     if head[:2] == b"\x1f\x8b":
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
     if head == b"\x28\xb5\x2f\xfd":
-        pa = _pyarrow(path)
+        check_pyarrow()
+        import pyarrow as pa
+
         return io.BufferedReader(io.BytesIO(pa.CompressedInputStream(raw, "zstd").read()))
     return raw  # type: ignore[return-value]
 
@@ -178,7 +181,8 @@ def _table_records(file: io.BufferedReader, path: Path, delimiter: str) -> Itera
 
 
 def _parquet_records(raw: IO[bytes], path: Path) -> Iterator[tuple[str, Record]]:
-    pa = _pyarrow(path)
+    check_pyarrow()
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -191,11 +195,3 @@ def _parquet_records(raw: IO[bytes], path: Path) -> Iterator[tuple[str, Record]]
 def _numbered(records: Iterable[Record]) -> Iterator[tuple[str, Record]]:
     for number, record in enumerate(records, start=1):
         yield f"row {number}", record
-
-
-def _pyarrow(path: Path) -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise UsageError(f"reading {path} needs pyarrow; install it: pip install pyarrow") from error
-    return pyarrow

@@ -12,7 +12,6 @@ from typing import Any
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
-from nemo_skills_specdec.prompts.hub.json_records import records_of_file
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, local_origin, prompt_row
 from nemo_skills_specdec.prompts.rows import read_records
 from nemo_skills_specdec.records import PromptRow
@@ -39,11 +38,13 @@ def load_mt_bench(access: Access, options: SetOptions) -> PromptSet:
 
 def _load(access: Access, options: SetOptions, name: str) -> PromptSet:
     if options.path is not None:
-        records = (record for _, record in read_records(options.path))
-        return PromptSet(rows=rows_of(records, name), origins=[local_origin(options.path)])
-    stored = access.cache.file(access.fetcher, _URL, sha256=_SHA256, name="Spec-Bench")
-    origin = Origin("hemingkx/Spec-Bench", _COMMIT, "data/spec_bench/question.jsonl", stored.sha256)
-    return PromptSet(rows=rows_of(records_of_file(Path(stored.path), name=_URL), name), origins=[origin])
+        path, origin = options.path, None
+    else:
+        stored = access.cache.file(access.fetcher, _URL, sha256=_SHA256, name="Spec-Bench")
+        origin = Origin("hemingkx/Spec-Bench", _COMMIT, "data/spec_bench/question.jsonl", stored.sha256)
+        path = Path(stored.path)
+    rows = rows_of((record for _, record in read_records(path)), name)
+    return PromptSet(rows=rows, origins=[origin or local_origin(path)])
 
 
 def rows_of(records: Iterable[dict[str, Any]], source: str) -> list[PromptRow]:

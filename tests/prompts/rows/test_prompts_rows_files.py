@@ -197,7 +197,7 @@ def test_a_missing_pyarrow_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return load(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"p.parquet needs pyarrow; install it: pip install pyarrow"):
+    with pytest.raises(UsageError, match=r"Parquet files need pyarrow; install .* 'nemo-skills-specdec\[prepare\]'"):
         read_rows(tmp_path / "p.parquet")
 
 

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import msgspec
 
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
 from nemo_skills_specdec.prompts.hub.http import ChangedError
 from nemo_skills_specdec.prompts.hub.repository import Repository
@@ -88,7 +88,7 @@ def _scan(access: Access, repository: Repository, file: str, position: int, miss
                     continue
                 try:
                     passed = _Passed(file, position, msgspec.json.decode(text, type=Problem))
-                except msgspec.MsgspecError as error:
+                except JSON_ERRORS as error:
                     raise DataError(f"{url}: the line before byte {position} holds no problem ({error})") from error
                 log.write(msgspec.json.encode(passed) + b"\n")
                 log.flush()
