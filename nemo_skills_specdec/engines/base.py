@@ -17,8 +17,10 @@ EngineName = str
 """A key of `registry.ENGINES`: `vllm`, `sglang`, `llamacpp`."""
 
 
-MetricsProblem = Literal["metrics_unavailable", "metrics_unreadable", "no_engine_metrics", "mixed_engines"]
-"""Why nothing can ever be read from some metrics; also the code of the finding that says so."""
+MetricsProblem = Literal[
+    "metrics_unavailable", "metrics_unreadable", "no_engine_metrics", "mixed_engines", "router_metrics"
+]
+"""Why nothing can ever be read from some metrics; also the code of the reading's last finding, which says so."""
 
 
 class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,7 +65,8 @@ def read_window(
             told = f"{snapshot.url} had no {namespace}: series before the window, so what it counted there is unknown."
             return _nothing(name, "metrics_unreadable", told)
     reading = ENGINES[name].read(old, new, info)
-    return _possible(remarks.with_findings(reading, *remarks.other_prefixes(new, ENGINES[name].FACTS)))
+    renamed = remarks.other_prefixes(new, ENGINES[name].FACTS)
+    return _possible(msgspec.structs.replace(reading, findings=(*renamed, *reading.findings)))
 
 
 def figures_of(reading: CounterReading) -> Figures:

@@ -62,6 +62,13 @@ def is_whole(samples: Samples, facts: EngineFacts) -> bool:
     return facts.namespace in samples.prefixes and all(name in samples.series for name in facts.vital)
 
 
+def not_an_engines(reading: CounterReading, samples: Samples, facts: EngineFacts) -> CounterReading:
+    """The reading of a text that is not whole: nothing can ever be read from it."""
+    return msgspec.structs.replace(
+        with_findings(reading, speculation_unknown(samples, facts)), problem="router_metrics"
+    )
+
+
 def speculation_unknown(samples: Samples, facts: EngineFacts) -> Finding:
     """The finding for series of an engine's namespace that no engine alone would expose: nothing follows from them."""
     seen = sorted(samples.names)

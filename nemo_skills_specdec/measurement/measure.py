@@ -41,8 +41,6 @@ from nemo_skills_specdec.measurement.window import (
 )
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 
-NO_METRICS = {"metrics_unavailable", "metrics_unreadable", "no_engine_metrics", "mixed_engines"}
-"""Findings of a reading that hold before anything was sent: these metrics will never say anything."""
 REQUEST_FILE_SECONDS = 10.0
 """How long to wait for SGLang's request-metric files, which are written after the response."""
 
@@ -209,15 +207,13 @@ def _require_source(snapshots: Sequence[Snapshot], info: ServerInfo, *, given: b
         speaks: whether there is another source than the metrics.
     """
     reading = read_window(snapshots, snapshots, info)
-    problem = next((f.message for f in reading.findings if f.code in NO_METRICS), None)
-    if problem is None or (speaks and not given):
+    if reading.problem is None or (speaks and not given):
         return
+    told = reading.findings[-1].message.rstrip(".")
     if given:
-        raise ServerError(f"--metrics-url: {problem}")
+        raise ServerError(f"--metrics-url: {told}")
     raise ServerError(
-        f"{info.base_url} says nothing about acceptance: its answers carry no statistics, and there are {problem}"
-        if problem.startswith("no metrics")
-        else f"{info.base_url} says nothing about acceptance: its answers carry no statistics, and {problem}"
+        f"{info.base_url} says nothing about acceptance: its answers carry no statistics, nor do its metrics ({told})"
     )
 
 

@@ -24,8 +24,9 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
     reading = CounterReading(engine="llamacpp", source=None, traffic=traffic, findings=tuple(findings))
     if not any(spec_counters.has_spec_series(samples, PREFIX) for samples in after):
         lacking = next((samples for samples in after if not remarks.is_whole(samples, FACTS)), None)
-        problem = _too_old() if lacking is None else remarks.speculation_unknown(lacking, FACTS)
-        return remarks.with_findings(reading, problem)
+        if lacking is not None:
+            return remarks.not_an_engines(reading, lacking, FACTS)
+        return remarks.with_findings(reading, _too_old())
     drafted = deltas.get(spec_counters.DRAFTS)
     if info is not None and info.speculation == "off" and drafted is not None and not drafted.total:
         off = remarks.speculation_off("llama.cpp", "its slots do not speculate", FACTS.speculate)

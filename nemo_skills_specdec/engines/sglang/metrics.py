@@ -130,7 +130,7 @@ def _without_steps(reading: CounterReading, after: Sequence[Samples], info: Serv
         return remarks.with_findings(reading, remarks.speculation_off("SGLang", evidence, FACTS.speculate))
     lacking = next(samples for samples in after if GAUGE_NODES not in samples.series)
     if not remarks.is_whole(lacking, FACTS):
-        return remarks.with_findings(reading, remarks.speculation_unknown(lacking, FACTS))
+        return remarks.not_an_engines(reading, lacking, FACTS)
     return remarks.with_findings(reading, own.perhaps_off())
 
 

@@ -29,7 +29,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
     findings += remarks.summed_up(after, TRAFFIC["generation_tokens"])
     reading = CounterReading(engine="vllm", source=None, traffic=traffic, findings=tuple(findings))
     if not any(spec_counters.has_spec_series(samples, PREFIX) for samples in after):
-        return remarks.with_findings(reading, _without_series(after))
+        return _without_series(reading, after)
     # Every position of the configured draft has a counter from the start.
     told = [info.draft_length if info is not None else None, spec_counters.num_positions(after, PREFIX)]
     return spec_counters.read_counts(
@@ -68,15 +68,17 @@ def _ngram_in_every_step(counts: AcceptanceCounts, traffic: Traffic, info: Serve
     ]
 
 
-def _without_series(after: Sequence[Samples]) -> Finding:
+def _without_series(reading: CounterReading, after: Sequence[Samples]) -> CounterReading:
     """What follows from series of vLLM without a counter of drafts."""
     if any(name in samples.series for samples in after for name in V0_SERIES):
-        return Finding(
+        too_old = Finding(
             code="server_too_old",
             severity="invalid",
             message="This vLLM (0.8 or older) has no counters of drafts; use vLLM 0.9 or later.",
         )
+        return remarks.with_findings(reading, too_old)
     for samples in after:
         if not remarks.is_whole(samples, FACTS):
-            return remarks.speculation_unknown(samples, FACTS)
-    return remarks.speculation_off("vLLM", "its metrics have no vllm:spec_decode series", FACTS.speculate)
+            return remarks.not_an_engines(reading, samples, FACTS)
+    off = remarks.speculation_off("vLLM", "its metrics have no vllm:spec_decode series", FACTS.speculate)
+    return remarks.with_findings(reading, off)
