@@ -61,9 +61,9 @@ sys.exit(os.waitstatus_to_exitcode(status))
 OURS = """
 import sys
 from pathlib import Path
-from nemo_skills_specdec.prepare_data import PrepareOptions, prepare
+from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
 results = prepare(PrepareOptions(name="speed-bench", config={config!r}, output_dir=Path({out!r}), revision={sha!r},
-    texts_from=Path({texts!r}), cache_dir=Path({cache!r}), allow_hosts=({plain!r},), allow_unknown_texts=True),
+    texts_from=Path({texts!r}), cache_dir=Path({cache!r}), allow_host=[{plain!r}], allow_unknown_texts=True),
     lambda line: print(line, file=sys.stderr))
 """
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nemo_skills_specdec.cli._engine_options import DraftMethod, EngineFlags, server_fields
-from nemo_skills_specdec.cli._groups import spread
 from nemo_skills_specdec.cli._prompt_options import PromptFlags
 from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
+from nemo_skills_specdec.option_groups import spread
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.client.exchange import LoadOptions
@@ -238,20 +238,18 @@ def eval_command(
 
 def _rows(wanted: PromptFlags) -> tuple[str, list[PromptRow], list[Finding]]:
     """Name, prompts, and what is to be said about them."""
-    from nemo_skills_specdec.prepare_data import load_benchmark
-    from nemo_skills_specdec.prompts.rows import read_rows, select
+    from nemo_skills_specdec.prompts.load import load_with_findings
 
     if wanted.benchmark is not None and wanted.prompts is not None:
         raise UsageError("--benchmark and --prompts exclude each other; give one of them")
-    remarks: list[Finding] = []
-    if wanted.prompts is not None:
-        read = read_rows(wanted.prompts)
-        name, rows, remarks = wanted.prompts.stem, read.rows, read.findings
-    else:
-        loaded = load_benchmark(wanted.benchmark or "mini", config=wanted.config, data_dir=wanted.data_dir)
-        name, rows, remarks = loaded.name, loaded.rows, loaded.findings
-    rows = select(rows, categories=wanted.category or (), limit_per_category=wanted.limit_per_category, name=name)
-    return name, rows, remarks
+    loaded = load_with_findings(
+        wanted.prompts or wanted.benchmark or "mini",
+        config=wanted.config,
+        data_dir=wanted.data_dir,
+        categories=wanted.category or (),
+        limit_per_category=wanted.limit_per_category,
+    )
+    return loaded.name, loaded.rows, loaded.findings
 
 
 def _load(

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from nemo_skills_specdec.cli._engine_options import EngineFlags
-from nemo_skills_specdec.cli._groups import spread
 from nemo_skills_specdec.cli._study_options import (
     LOAD,
     RUNS,
@@ -21,6 +20,7 @@ from nemo_skills_specdec.cli._study_options import (
     base_of,
 )
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.option_groups import spread
 
 
 @spread

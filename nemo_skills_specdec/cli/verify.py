@@ -22,7 +22,8 @@ def verify(
     """
     import msgspec
 
-    from nemo_skills_specdec.prepare_data import verify_folder
+    from nemo_skills_specdec.prompts.checking import verify_folder
+    from nemo_skills_specdec.prompts.plural import rows_that
     from nemo_skills_specdec.prompts.prepared.compare import compare_folders
 
     results = verify_folder(path, offline=offline)
@@ -45,7 +46,8 @@ def verify(
         for one in comparisons:
             order = "" if one.same_order else ", in another order"
             typer.echo(
-                f"{one.name}: {'same' if one.same else 'DIFFERENT'}: {len(one.differing)} rows differ, "
+                f"{one.name}: {'same' if one.same else 'DIFFERENT'}: "
+                f"{rows_that(len(one.differing), 'differ')}, "
                 f"{len(one.missing)} only there, {len(one.added)} only here{order}"
             )
             for example in one.examples:

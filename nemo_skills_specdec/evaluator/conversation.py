@@ -10,8 +10,8 @@ import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.evaluator.rows import Row
-from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
-from nemo_skills_specdec.prompts.prepared.verify import PLACEHOLDER_MARK, verify_file
+from nemo_skills_specdec.prompts.prepared.manifest import PLACEHOLDER_MARK, read_manifest
+from nemo_skills_specdec.prompts.prepared.verify import verify_file
 from nemo_skills_specdec.prompts.rows import read_rows, row_of
 from nemo_skills_specdec.records import Finding, Message, turn_ends
 

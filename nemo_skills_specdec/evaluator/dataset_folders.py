@@ -6,8 +6,6 @@ such folder, can put the same into NeMo-Skills' data folder.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +73,7 @@ def write_dataset_folder(name: str, data_dir: Path) -> Path:
     """Writes `<data_dir>/<name>`, ready for `ns eval --data_dir=<data_dir> --benchmarks=<name>`.
 
     Files that are there already with the same content stay untouched. The rows are not written, except for `mini`,
-    which comes with the package; `prepare_data.prepare` writes them into the same folder.
+    which comes with the package; `prompts.preparation.prepare` writes them into the same folder.
 
     Returns:
         The folder.
@@ -103,13 +101,9 @@ def prepare_folder(folder: Path, argv: Sequence[str]) -> int:
     Returns:
         Exit code: 0 fine, 1 the result is not fit for use, 2 wrong use or cannot run.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--data-dir", "--data_dir", type=Path)
-    own, rest = parser.parse_known_args(argv)
-    if own.data_dir is not None and not any(item.startswith(("--output-dir", "--output_dir")) for item in rest):
-        try:
-            folder = write_dataset_folder(folder.name, own.data_dir)
-        except UsageError as error:
-            print(f"{folder.name}: {error}", file=sys.stderr)
-            return 2
-    return prepare_set(prompt_set(folder.name), rest, default_folder=folder)
+    return prepare_set(
+        prompt_set(folder.name),
+        argv,
+        default_folder=folder,
+        folder_in=lambda data_dir: write_dataset_folder(folder.name, data_dir),
+    )

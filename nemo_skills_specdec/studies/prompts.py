@@ -9,8 +9,7 @@ from pathlib import Path
 import requests
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prepare_data import load_benchmark
-from nemo_skills_specdec.prompts.rows import read_rows, select
+from nemo_skills_specdec.prompts.load import load_with_findings
 from nemo_skills_specdec.records import Finding, Message, PromptRow
 from nemo_skills_specdec.studies.config import Benchmark
 
@@ -42,28 +41,17 @@ def load_prompts(
     benchmark: Benchmark, count_tokens: CountTokens | None = None
 ) -> tuple[list[PromptRow], list[Finding]]:
     """As `load_rows`, with what is to be said about the prompts."""
-    if benchmark.prompts is not None:
-        read = read_rows(Path(benchmark.prompts))
-        return selected(read.rows, benchmark), read.findings
-    if benchmark.name == EMULATED:
+    if benchmark.name == EMULATED and benchmark.prompts is None:
         return emulated_rows(benchmark, count_tokens or _words), [_EMULATED_FINDING]
-    loaded = load_benchmark(
-        benchmark.name,
+    loaded = load_with_findings(
+        Path(benchmark.prompts) if benchmark.prompts is not None else benchmark.name,
         config=benchmark.config,
         data_dir=Path(benchmark.data_dir) if benchmark.data_dir is not None else None,
-    )
-    return selected(loaded.rows, benchmark), loaded.findings
-
-
-def selected(rows: Sequence[PromptRow], benchmark: Benchmark) -> list[PromptRow]:
-    """The rows of the categories and numbers that a benchmark asks for."""
-    return select(
-        rows,
         categories=benchmark.categories,
         limit_per_category=benchmark.limit_per_category,
         num_prompts=benchmark.num_prompts,
-        name=benchmark.label,
     )
+    return loaded.rows, loaded.findings
 
 
 def emulated_rows(benchmark: Benchmark, count_tokens: CountTokens) -> list[PromptRow]:

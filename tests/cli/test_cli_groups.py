@@ -6,7 +6,7 @@ import msgspec
 import typer
 from typer.testing import CliRunner
 
-from nemo_skills_specdec.cli._groups import spread
+from nemo_skills_specdec.option_groups import spread
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.evaluator import dataset_folders, generation
+from nemo_skills_specdec.evaluator import generation
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns
 from nemo_skills_specdec.evaluator.dataset_folders import SHIPPED, folder_files, prepare_folder, write_dataset_folder
 from nemo_skills_specdec.prompts.rows import read_rows
@@ -102,16 +102,11 @@ def test_prepare_without_one_writes_into_its_own_folder(tmp_path):
     assert (source / "test.jsonl").exists()
 
 
-def test_an_alias_prepares_the_set_it_stands_for(tmp_path, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(
-        dataset_folders,
-        "prepare_set",
-        lambda name, argv, default_folder: seen.update(name=name, argv=list(argv), folder=default_folder) or 0,
-    )
-    prepare_folder(Path("dataset/speed-bench-specdec"), ["--config", "all", "--data_dir", str(tmp_path)])
-    assert seen == {"name": "speed-bench", "argv": ["--config", "all"], "folder": tmp_path / "speed-bench-specdec"}
-    assert (tmp_path / "speed-bench-specdec" / "__init__.py").exists()
+def test_an_alias_prepares_the_set_it_stands_for(tmp_path):
+    assert prepare_folder(Path("dataset/mini-specdec"), ["--limit-per-category", "1", "--data_dir", str(tmp_path)]) == 0
+    folder = tmp_path / "mini-specdec"
+    assert len(read_rows(folder / "test.jsonl").rows) == 11
+    assert (folder / "__init__.py").exists()
 
 
 def test_the_written_prepare_script_runs(tmp_path):

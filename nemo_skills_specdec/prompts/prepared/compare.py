@@ -15,7 +15,7 @@ _EXAMPLES = 5
 _SHOWN = 40
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class RowDifference(msgspec.Struct, frozen=True, kw_only=True):
     """Where two rows of the same id part.
 
     Attributes:
@@ -53,7 +53,7 @@ class FileComparison(msgspec.Struct, kw_only=True):
     missing: list[str] = []
     added: list[str] = []
     differing: list[str] = []
-    examples: list[Difference] = []
+    examples: list[RowDifference] = []
 
 
 def compare_folders(ours: Path, theirs: Path) -> list[FileComparison]:
@@ -101,17 +101,17 @@ def _digests(path: Path) -> dict[str, bytes]:
     return {row.question_id: hashlib.sha256(msgspec.json.encode(row)).digest() for row in stored_rows(path)}
 
 
-def _difference(ours: PromptRow, theirs: PromptRow) -> Difference:
+def _difference(ours: PromptRow, theirs: PromptRow) -> RowDifference:
     for field in ("category", "sub_category", "source", "src_id", "difficulty", "multiturn"):
         mine, other = getattr(ours, field), getattr(theirs, field)
         if mine != other:
-            return Difference(question_id=ours.question_id, field=field, ours=str(mine), theirs=str(other))
+            return RowDifference(question_id=ours.question_id, field=field, ours=str(mine), theirs=str(other))
     turns, others = user_turns(ours), user_turns(theirs)
     for number, (mine, other) in enumerate(zip(turns, others, strict=False)):
         if mine != other:
             shorter = min(len(mine), len(other))
             position = next((i for i in range(shorter) if mine[i] != other[i]), shorter)
-            return Difference(
+            return RowDifference(
                 question_id=ours.question_id,
                 field="messages",
                 turn=number,
@@ -119,7 +119,7 @@ def _difference(ours: PromptRow, theirs: PromptRow) -> Difference:
                 ours=mine[position : position + _SHOWN],
                 theirs=other[position : position + _SHOWN],
             )
-    return Difference(
+    return RowDifference(
         question_id=ours.question_id,
         field="messages",
         ours=f"{len(turns)} turns",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.files import atomic_file
 from nemo_skills_specdec.prompts.needs_pyarrow import check_pyarrow
 from nemo_skills_specdec.prompts.prepared.folder import prepared_file, prepared_names
-from nemo_skills_specdec.prompts.prepared.manifest import protect
+from nemo_skills_specdec.prompts.prepared.kinds import EXPORT_KINDS
+from nemo_skills_specdec.prompts.prepared.manifest import PLACEHOLDER_MARK, protect
 from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape, stored_rows, user_turns
-from nemo_skills_specdec.prompts.prepared.verify import PLACEHOLDER_MARK
 from nemo_skills_specdec.records import PromptRow
-
-Kind = Literal["vllm", "aiperf", "sglang", "specdec_bench", "speculators", "gym", "prompts"]
-KINDS: tuple[Kind, ...] = ("vllm", "aiperf", "sglang", "specdec_bench", "speculators", "gym", "prompts")
 
 _BATCH = 64
 
@@ -34,7 +31,7 @@ def export(source: Path, kind: str, out: Path, names: list[str] | None = None) -
 
     Args:
         source: prepared folder or file.
-        kind: one of `KINDS`.
+        kind: one of `EXPORT_KINDS`.
         out: folder to write to.
         names: of the prepared files to take; None takes all.
 
@@ -45,8 +42,8 @@ def export(source: Path, kind: str, out: Path, names: list[str] | None = None) -
         UsageError: no such kind, nothing prepared, or the output would overwrite the source.
         DataError: a row still holds a placeholder.
     """
-    if kind not in KINDS:
-        raise UsageError(f"cannot export to {kind!r}; choose one of: {', '.join(KINDS)}")
+    if kind not in EXPORT_KINDS:
+        raise UsageError(f"cannot export to {kind!r}; choose one of: {', '.join(EXPORT_KINDS)}")
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"{out} holds the prepared data itself; give another folder with --output-dir")
     chosen = names or prepared_names(source)

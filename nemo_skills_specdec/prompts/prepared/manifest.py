@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,10 +14,15 @@ from nemo_skills_specdec import __version__
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import atomic_file, write_atomically
 from nemo_skills_specdec.prompts.hub.access import Origin
-from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape, user_turns
-from nemo_skills_specdec.records import Finding, PromptRow, prompt_sha256
+from nemo_skills_specdec.prompts.prepared.rows import json_line, row_shape
+from nemo_skills_specdec.records import Finding, PromptRow, prompt_sha256, turn_ends
 
 SUFFIX = ".manifest.json"
+FORMAT = 2
+"""From format 2 on, hashes cover whole rows and the manifest itself; before, only the messages."""
+
+PLACEHOLDER_MARK = "FULL BENCHMARK DATA"
+"""What SPEED-Bench's placeholders begin with. Other tools have been seen measuring with it as the prompt."""
 
 
 class Wording(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +40,7 @@ class Wording(msgspec.Struct, frozen=True, kw_only=True):
     sha256: dict[str, str] = {}
 
 
-class Manifest(msgspec.Struct, kw_only=True):
+class PreparedManifest(msgspec.Struct, kw_only=True):
     """How a file of prepared prompts came to be. It holds no time and no path, so that equal rows have equal manifests.
 
     Attributes:
@@ -42,9 +48,11 @@ class Manifest(msgspec.Struct, kw_only=True):
         source_rows: rows in the data set before anything was left out.
         skipped: rows left out, by reason.
         row_sha256: hash of each row's messages, by question id, in the order of the file.
+        row_digests: hash of each whole row, by question id; manifests of format 1 have none.
+        sha256: hash of the manifest itself, without this field; manifests of format 1 have none.
     """
 
-    format: int = 1
+    format: int = FORMAT
     tool: str = f"nemo-skills-specdec {__version__}"
     benchmark: str
     config: str
@@ -65,9 +73,42 @@ class Manifest(msgspec.Struct, kw_only=True):
     rows_per_category: dict[str, int] = {}
     findings: list[Finding] = []
     row_sha256: dict[str, str] = {}
+    row_digests: dict[str, str] = {}
+    sha256: str | None = None
 
 
-def write_prepared(folder: Path, name: str, rows: Iterable[PromptRow], manifest: Manifest) -> Manifest:
+class RowTotals:
+    """What a manifest says of all rows, counted one row after the other."""
+
+    def __init__(self) -> None:
+        """Nothing is counted yet."""
+        self.categories: Counter[str] = Counter()
+        self.hashes: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
+        self.turns = self.multiturn = self.placeholders = 0
+
+    def add(self, row: PromptRow) -> None:
+        """Counts a row."""
+        self.hashes[row.question_id] = prompt_sha256(row.messages)
+        self.digests[row.question_id] = hashlib.sha256(json_line(row_shape(row), row.question_id)).hexdigest()
+        self.categories[row.category] += 1
+        turns = len(turn_ends(row.messages))
+        self.turns += turns
+        self.multiturn += turns > 1
+        self.placeholders += any(PLACEHOLDER_MARK in message.content for message in row.messages)
+
+    def figures(self) -> dict[str, Any]:
+        """The counts, under the names they have in a manifest."""
+        return {
+            "num_rows": len(self.hashes),
+            "num_turns": self.turns,
+            "num_multiturn_rows": self.multiturn,
+            "num_placeholders": self.placeholders,
+            "rows_per_category": dict(self.categories),
+        }
+
+
+def write_prepared(folder: Path, name: str, rows: Iterable[PromptRow], manifest: PreparedManifest) -> PreparedManifest:
     """Writes `<name>.jsonl` row by row, then `<name>.manifest.json` with counts and hashes, both atomically.
 
     Args:
@@ -80,47 +121,53 @@ def write_prepared(folder: Path, name: str, rows: Iterable[PromptRow], manifest:
         The manifest as written.
     """
     protect(folder)
-    categories: Counter[str] = Counter()
-    hashes: dict[str, str] = {}
-    turns = multiturn = 0
+    totals = RowTotals()
     manifest_path = folder / f"{name}{SUFFIX}"
     with atomic_file(folder / f"{name}.jsonl") as file:
         for row in rows:
-            if row.question_id in hashes:
+            if row.question_id in totals.hashes:
                 raise DataError(f"the id {row.question_id} comes twice in {name}; the data set is damaged")
             file.write(json_line(row_shape(row), f"row {row.question_id}"))
-            hashes[row.question_id] = prompt_sha256(row.messages)
-            categories[row.category] += 1
-            count = len(user_turns(row))
-            turns += count
-            multiturn += count > 1
+            totals.add(row)
         # Rows without a manifest are merely not verified; a manifest of other rows would be wrong.
         manifest_path.unlink(missing_ok=True)
     done = msgspec.structs.replace(
-        manifest,
-        num_rows=len(hashes),
-        num_turns=turns,
-        num_multiturn_rows=multiturn,
-        rows_per_category=dict(categories),
-        row_sha256=hashes,
+        manifest, **totals.figures(), format=FORMAT, row_sha256=totals.hashes, row_digests=totals.digests, sha256=None
     )
+    done.sha256 = _digest(msgspec.to_builtins(done))
     write_atomically(manifest_path, msgspec.json.format(msgspec.json.encode(done), indent=1) + b"\n")
     return done
 
 
-def read_manifest(path: Path) -> Manifest | None:
+def read_manifest(path: Path) -> PreparedManifest | None:
     """The manifest beside a file of rows (`<name>.jsonl`); None if there is none.
 
     Raises:
         DataError: it cannot be understood.
     """
-    place = path.with_name(path.name.removesuffix(".jsonl") + SUFFIX)
+    place = _place(path)
     try:
-        return msgspec.json.decode(place.read_bytes(), type=Manifest)
+        return msgspec.json.decode(place.read_bytes(), type=PreparedManifest)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DataError(f"{place} is not a manifest of this tool ({error}); prepare the data again") from error
+
+
+def is_intact(path: Path, manifest: PreparedManifest) -> bool:
+    """Whether the manifest beside a file of rows is as it was written; those of format 1 cannot tell, and pass."""
+    if manifest.format < FORMAT and manifest.sha256 is None:
+        return True
+    return manifest.sha256 == _digest(msgspec.json.decode(_place(path).read_bytes()))
+
+
+def _place(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".jsonl") + SUFFIX)
+
+
+def _digest(stored: dict[str, Any]) -> str:
+    """Over what is stored, not over what this version knows of it."""
+    return hashlib.sha256(msgspec.json.encode({**stored, "sha256": None}, order="sorted")).hexdigest()
 
 
 def protect(folder: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.prompts.needs_pyarrow import check_pyarrow
-from nemo_skills_specdec.records import Message, PromptRow
+from nemo_skills_specdec.prompts.rows import read_records
+from nemo_skills_specdec.records import Message, PromptRow, turn_ends
 
 
 def row_shape(row: PromptRow) -> dict[str, object]:
@@ -22,7 +22,7 @@ def row_shape(row: PromptRow) -> dict[str, object]:
         "src_id": row.src_id,
         "difficulty": row.difficulty,
         "multiturn": row.multiturn,
-        "messages": [{"role": message.role, "content": message.content} for message in row.messages],
+        "messages": [msgspec.to_builtins(message) for message in row.messages],
     }
 
 
@@ -66,10 +66,14 @@ def stored_rows(path: Path) -> Iterator[PromptRow]:
     """Rows of a prepared file, one at a time: JSONL with `messages` or `turns`, or Parquet with `turns`.
 
     Raises:
-        DataError: the file cannot be read, or a row (named by its number) is broken.
+        DataError: the file cannot be read, or a row (named by its place) is broken.
     """
-    reading = _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
-    for where, row in reading:
+    for place, record in read_records(path):
+        where = f"{path} {place}"
+        try:
+            row = msgspec.convert(record, _StoredRow)
+        except msgspec.ValidationError as error:
+            raise DataError(f"{where} is not a prepared row ({error}); prepare the data again") from error
         messages = row.messages if row.messages is not None else user_messages(row.turns or ())
         if not messages:
             raise DataError(f"{where} has neither `messages` nor `turns`; prepare the data again")
@@ -80,41 +84,6 @@ def stored_rows(path: Path) -> Iterator[PromptRow]:
             source=row.source,
             src_id=row.src_id,
             difficulty=row.difficulty,
-            multiturn=row.multiturn if row.multiturn is not None else len(messages) > 1,
+            multiturn=row.multiturn if row.multiturn is not None else len(turn_ends(messages)) > 1,
             messages=messages,
         )
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, _StoredRow]]:
-    decoder = msgspec.json.Decoder(_StoredRow)
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    where = f"{path} line {number}"
-                    try:
-                        yield where, decoder.decode(line)
-                    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                        raise DataError(f"{where} is not a prepared row ({error}); prepare the data again") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; give a prepared file or folder") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, _StoredRow]]:
-    check_pyarrow()
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(64):
-                for value in batch.to_pylist():
-                    where = f"{path} row {number}"
-                    number += 1
-                    try:
-                        yield where, msgspec.convert(value, _StoredRow)
-                    except msgspec.ValidationError as error:
-                        raise DataError(f"{where} is not a prepared row ({error}); prepare the data again") from error
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path} ({error}); give a prepared file or folder") from error

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest, read_manifest
-from nemo_skills_specdec.prompts.prepared.rows import stored_rows, user_turns
-from nemo_skills_specdec.records import Finding, Numbers, PromptRow, Severity, prompt_sha256
-
-PLACEHOLDER_MARK = "FULL BENCHMARK DATA"
-"""What SPEED-Bench's placeholders begin with. Other tools have been seen measuring with it as the prompt."""
+from nemo_skills_specdec.prompts.plural import rows_that
+from nemo_skills_specdec.prompts.prepared.manifest import (
+    FORMAT,
+    PLACEHOLDER_MARK,
+    PreparedManifest,
+    RowTotals,
+    is_intact,
+    read_manifest,
+)
+from nemo_skills_specdec.prompts.prepared.rows import stored_rows
+from nemo_skills_specdec.records import Finding, Numbers, PromptRow, Severity
 
 _EXAMPLES = 3
 
@@ -61,7 +66,7 @@ class RowChecks:
             Finding(
                 code=code,
                 severity=severity,
-                message=f"{len(rows)} row{'s' if len(rows) > 1 else ''} {what}, e.g. {', '.join(rows[:_EXAMPLES])}",
+                message=f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}",
                 numbers={"rows": len(rows)},
             )
             for (code, severity, what), rows in self._faults.items()
@@ -70,7 +75,7 @@ class RowChecks:
 
 def verify_file(
     path: Path, more: Callable[[PromptRow, RowChecks], None] | None = None
-) -> tuple[Verification, Manifest | None]:
+) -> tuple[Verification, PreparedManifest | None]:
     """Checks that a prepared file is whole: ids, texts, no placeholder, and the hashes and counts of its manifest.
 
     Args:
@@ -80,36 +85,34 @@ def verify_file(
     Raises:
         DataError: the file cannot be read.
     """
-    import hashlib
-
     manifest = read_manifest(path)
     checks = RowChecks()
-    hashes: dict[str, str] = {}
-    categories: Counter[str] = Counter()
-    turns = multiturn = 0
+    totals = RowTotals()
     fingerprint = hashlib.sha256()
     for row in stored_rows(path):
-        digest = prompt_sha256(row.messages)
-        fingerprint.update(f"{row.question_id} {digest}\n".encode())
-        if row.question_id in hashes:
+        if row.question_id in totals.hashes:
             checks.fault("duplicate_id", "invalid", "have an id that another row has", row.question_id)
-        hashes[row.question_id] = digest
-        categories[row.category] += 1
-        texts = user_turns(row)
-        turns += len(texts)
-        multiturn += len(texts) > 1
-        _check_texts(row, texts, checks)
+        totals.add(row)
+        fingerprint.update(f"{row.question_id} {totals.hashes[row.question_id]}\n".encode())
+        _check_texts(row, checks)
         if more is not None:
             more(row, checks)
     findings = checks.findings()
-    findings.extend(_against_manifest(manifest, hashes, path.suffix == ".parquet"))
+    if manifest is None:
+        message = "there is no manifest: where the rows come from, and whether they are complete, is not known"
+        findings.append(finding("no_manifest", "info" if path.suffix == ".parquet" else "warning", message))
+    else:
+        if not is_intact(path, manifest):
+            message = "the manifest was changed after it was written; prepare the data again"
+            findings.append(finding("manifest_changed", "invalid", message))
+        findings.extend(_against_manifest(manifest, totals))
     verification = Verification(
         name=path.stem if path.suffix == ".jsonl" else path.parent.name,
         benchmark=manifest.benchmark if manifest else None,
-        num_rows=len(hashes),
-        num_turns=turns,
-        num_multiturn_rows=multiturn,
-        rows_per_category=dict(categories),
+        num_rows=len(totals.hashes),
+        num_turns=totals.turns,
+        num_multiturn_rows=totals.multiturn,
+        rows_per_category=dict(totals.categories),
         fingerprint=fingerprint.hexdigest(),
         findings=findings,
     )
@@ -121,38 +124,65 @@ def finding(code: str, severity: Severity, message: str, numbers: Numbers | None
     return Finding(code=code, severity=severity, message=message, numbers=numbers or {})
 
 
-def _check_texts(row: PromptRow, texts: Iterable[str], checks: RowChecks) -> None:
+def _check_texts(row: PromptRow, checks: RowChecks) -> None:
     if not row.question_id:
         checks.fault("empty_id", "invalid", "have no id", "the one without")
-    if not all(text.strip() for text in texts):
+    if not all(m.content.strip() or m.token_ids for m in row.messages if m.role == "user"):
         checks.fault("empty_turn", "invalid", "have a turn without text", row.question_id)
     if any(PLACEHOLDER_MARK in message.content for message in row.messages):
-        checks.fault("placeholder", "invalid", "hold a placeholder in place of their text", row.question_id)
+        checks.fault("placeholder", "invalid", "hold a placeholder instead of text", row.question_id)
 
 
-def _against_manifest(manifest: Manifest | None, hashes: dict[str, str], foreign: bool) -> list[Finding]:
-    if manifest is None:
-        message = "there is no manifest: where the rows come from, and whether they are complete, is not known"
-        return [finding("no_manifest", "info" if foreign else "warning", message)]
+def _against_manifest(manifest: PreparedManifest, totals: RowTotals) -> list[Finding]:
     findings = list(manifest.findings)
+    hashes, expected = totals.hashes, manifest.row_sha256
     if not hashes:
         findings.append(finding("no_rows", "invalid", "the file holds no row; prepare the data again"))
-    expected = manifest.row_sha256
     for code, what, rows in (
         ("rows_missing", "of the manifest are missing", [key for key in expected if key not in hashes]),
         ("rows_added", "are not in the manifest", [key for key in hashes if key not in expected]),
-        (
-            "rows_changed",
-            "differ from their hash in the manifest",
-            [key for key, digest in hashes.items() if expected.get(key, digest) != digest],
-        ),
+        ("rows_changed", "differ from their hash in the manifest", _changed(manifest, totals)),
     ):
         if rows:
-            message = f"{len(rows)} rows {what}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again"
+            message = f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again"
             findings.append(finding(code, "invalid", message, {"rows": len(rows)}))
     if list(hashes) != list(expected) and set(hashes) == set(expected):
         findings.append(finding("rows_reordered", "warning", "the rows are in another order than when prepared"))
+    findings.extend(_figures(manifest, totals))
+    if manifest.format < FORMAT:
+        message = (
+            f"the manifest (format {manifest.format}) has hashes of messages only: category, source and other fields "
+            "cannot be checked; prepare the data again to have them covered"
+        )
+        findings.append(finding("manifest_covers_messages", "info", message, {"format": manifest.format}))
     if manifest.limit_per_category is not None:
         message = f"only the first {manifest.limit_per_category} rows of each category were kept"
         findings.append(finding("limited", "info", message, {"limit_per_category": manifest.limit_per_category}))
     return findings
+
+
+def _changed(manifest: PreparedManifest, totals: RowTotals) -> list[str]:
+    """Ids of rows that are not what they were, in their messages or in another field."""
+    whole = manifest.row_digests
+    return [
+        key
+        for key, digest in totals.hashes.items()
+        if manifest.row_sha256.get(key, digest) != digest or whole.get(key, totals.digests[key]) != totals.digests[key]
+    ]
+
+
+def _figures(manifest: PreparedManifest, totals: RowTotals) -> list[Finding]:
+    """Whether the manifest's own counts are those of the rows."""
+    names = totals.figures()
+    if manifest.format < FORMAT:
+        # These counted recorded user messages as turns, and never looked for placeholders.
+        names = {name: names[name] for name in ("num_rows", "rows_per_category")}
+    wrong = [
+        f"{name} {getattr(manifest, name)}, counted {value}"
+        for name, value in names.items()
+        if getattr(manifest, name) != value
+    ]
+    if not wrong:
+        return []
+    message = f"the manifest's figures are not those of the rows: {'; '.join(wrong)}; prepare the data again"
+    return [finding("manifest_figures", "invalid", message)]

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, RowError
+from nemo_skills_specdec.prompts.plural import rows_that
 from nemo_skills_specdec.prompts.rows.files import read_records
 from nemo_skills_specdec.prompts.rows.shapes import ParsedRow, row_of
 from nemo_skills_specdec.records import Finding, PromptRow, Severity
@@ -110,44 +111,31 @@ def _findings(told: _Told) -> list[Finding]:
         code="conversations_left_out",
         severity="info",
         number=len(gone),
-        message=f"{_rows(len(gone))} without a user message to answer {_were(len(gone))} left out: {_some(gone)}.",
+        message=f"Left out: {rows_that(len(gone), 'have no user message to answer')}, {_some(gone)}.",
     )
     say(
         code="prompts_left_out",
         severity="warning",
         number=len(bare),
-        message=f"{_rows(len(bare))} without a prompt that can be sent {_were(len(bare))} left out: {_some(bare)}.",
+        message=f"Left out: {rows_that(len(bare), 'have no prompt that can be sent')}, {_some(bare)}.",
     )
     say(
         code="answers_left_out",
         severity="info",
         number=told.answers,
-        message=f"The last message of {_rows(told.answers)} is the assistant's and was left out.",
+        message=f"{rows_that(told.answers, 'end with a message of the assistant')}, which is left out.",
     )
     say(
         code="ids_numbered",
         severity="info",
         number=told.numbered,
-        message=f"{_rows(told.numbered)} without an id {_have(told.numbered)} the text of an earlier one; "
-        "ids that follow from the text were numbered.",
+        message=f"{rows_that(told.numbered, 'have no id and the text of an earlier one')}; their ids were numbered.",
     )
     if told.settings:
         names = ", ".join(sorted(told.settings))
         message = f"The rows' own request settings are not used, the run's are: {names}."
         findings.append(Finding(code="row_settings_ignored", severity="info", message=message))
     return findings
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
 
 
 def _some(places: list[str]) -> str:

@@ -8,10 +8,10 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.files import sha256_of_file
 from nemo_skills_specdec.prompts.hub.access import Origin
 from nemo_skills_specdec.prompts.prepared.folder import prepared_file
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest, Wording, read_manifest, write_prepared
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, Wording, read_manifest, write_prepared
 from nemo_skills_specdec.prompts.prepared.rows import stored_rows
 from nemo_skills_specdec.prompts.prepared.verify import finding
-from nemo_skills_specdec.prompts.speed_bench.build import limited
+from nemo_skills_specdec.prompts.rows import first_of_each
 from nemo_skills_specdec.prompts.speed_bench.schema import Config
 from nemo_skills_specdec.prompts.speed_bench.verify import verify_config
 
@@ -36,7 +36,7 @@ def adopt(source: Path, config: Config, folder: Path, limit_per_category: int | 
     if not checked.ok:
         reasons = "; ".join(remark.message for remark in checked.findings if remark.severity == "invalid")
         raise DataError(f"{path} cannot be taken over: {reasons}")
-    manifest = read_manifest(path) or Manifest(
+    manifest = read_manifest(path) or PreparedManifest(
         benchmark="speed-bench",
         config=config,
         comparable=True,
@@ -52,8 +52,13 @@ def adopt(source: Path, config: Config, folder: Path, limit_per_category: int | 
             )
         ],
     )
+    manifest.findings += [
+        remark
+        for remark in checked.findings
+        if remark.code == "manifest_covers_messages" and remark not in manifest.findings
+    ]
     if limit_per_category is not None:
         manifest.limit_per_category = limit_per_category
         manifest.comparable = False
-    write_prepared(folder, config, limited(stored_rows(path), limit_per_category), manifest)
+    write_prepared(folder, config, first_of_each(stored_rows(path), limit_per_category), manifest)
     return config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from nemo_skills_specdec.errors import DataError
@@ -75,12 +75,3 @@ def built_rows(rows: Iterable[RawRow], completing: dict[str, Completer], rules: 
             multiturn=row.multiturn,
             messages=user_messages(turns),
         )
-
-
-def limited(rows: Iterable[PromptRow], limit: int | None) -> Iterator[PromptRow]:
-    """The first `limit` rows of each category. Every row is built first: rows drawn by lot depend on those before."""
-    seen: Counter[str] = Counter()
-    for row in rows:
-        seen[row.category] += 1
-        if limit is None or seen[row.category] <= limit:
-            yield row

@@ -14,8 +14,9 @@ from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
 from nemo_skills_specdec.prompts.hub.repository import Repository, check_access, open_repository
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest, Wording, write_prepared
-from nemo_skills_specdec.prompts.speed_bench.build import built_rows, completers, limited
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, Wording, write_prepared
+from nemo_skills_specdec.prompts.rows import first_of_each
+from nemo_skills_specdec.prompts.speed_bench.build import built_rows, completers
 from nemo_skills_specdec.prompts.speed_bench.raw import config_files, raw_rows
 from nemo_skills_specdec.prompts.speed_bench.rules import Rules
 from nemo_skills_specdec.prompts.speed_bench.schema import (
@@ -67,7 +68,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     encoder: Encoder | None = None
 
 
-def prepare(options: Options, fetcher: Fetcher, cache: Cache, say: Say) -> list[Manifest]:
+def prepare(options: Options, fetcher: Fetcher, cache: Cache, say: Say) -> list[PreparedManifest]:
     """Prepares configs: `<config>.jsonl` in NeMo-Skills' shape, and a manifest.
 
     Nothing large is fetched before it is known that nothing will be missing: texts, tokenizer, access, disk space,
@@ -155,7 +156,7 @@ def _prepare_config(
     rules: Rules,
     texts: FoundTexts,
     say: Say,
-) -> Manifest:
+) -> PreparedManifest:
     raw, dataset = raw_rows(access, repository, config)
     source_rows = len(raw)
     raw, skipped = _without_gated(raw) if options.skip_gated else (raw, Counter())
@@ -166,9 +167,9 @@ def _prepare_config(
         )
     _check_hosts(raw, access.fetcher)
     completing = completers(raw, access, rules)
-    rows = limited(built_rows(raw, completing, rules), options.limit_per_category)
+    rows = first_of_each(built_rows(raw, completing, rules), options.limit_per_category)
     masked = any(row.masked for row in raw)
-    manifest = Manifest(
+    manifest = PreparedManifest(
         benchmark=NAME,
         config=config,
         comparable=texts.standing == "known" and not skipped and options.limit_per_category is None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest
 from nemo_skills_specdec.prompts.prepared.rows import user_turns
 from nemo_skills_specdec.prompts.prepared.verify import RowChecks, Verification, finding, verify_file
 from nemo_skills_specdec.prompts.speed_bench.schema import (
@@ -72,7 +72,7 @@ def verify_config(path: Path, encoder: Encoder | None) -> Verification:
     )
 
 
-def _counts(config: str, found: Mapping[str, int], manifest: Manifest | None) -> list[Finding]:
+def _counts(config: str, found: Mapping[str, int], manifest: PreparedManifest | None) -> list[Finding]:
     """Rows per category, against those of the release; or against the data set, where it is of another revision."""
     throughput = token_budget(config) is not None
     categories = THROUGHPUT_CATEGORIES if throughput else QUALITATIVE_CATEGORIES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nemo_skills_specdec.prompts.hub.access import Origin
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest, write_prepared
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared
 from nemo_skills_specdec.prompts.prepared.rows import user_messages
 from nemo_skills_specdec.records import PromptRow
 
@@ -31,6 +31,6 @@ ROWS = [
 
 
 def write(folder: Path, rows: list[PromptRow], name: str = "prompts", benchmark: str = "mine") -> Path:
-    manifest = Manifest(benchmark=benchmark, config=name, comparable=True, dataset=[Origin("somewhere")])
+    manifest = PreparedManifest(benchmark=benchmark, config=name, comparable=True, dataset=[Origin("somewhere")])
     write_prepared(folder, name, rows, manifest)
     return folder

@@ -6,7 +6,7 @@ import pytest
 from prepared_rows import ROWS, row, write
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prompts.prepared.compare import Difference, compare_folders
+from nemo_skills_specdec.prompts.prepared.compare import RowDifference, compare_folders
 from nemo_skills_specdec.prompts.prepared.export import export
 
 
@@ -28,7 +28,7 @@ def test_a_difference_is_shown_where_it_begins(folder: Path, tmp_path: Path) -> 
     assert not one.same
     assert one.differing == [ROWS[1].question_id]
     assert one.examples == [
-        Difference(question_id=ROWS[1].question_id, field="messages", turn=1, position=4, ours="two", theirs="2")
+        RowDifference(question_id=ROWS[1].question_id, field="messages", turn=1, position=4, ours="two", theirs="2")
     ]
 
 

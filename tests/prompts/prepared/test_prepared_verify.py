@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prepared_rows import ROWS, row, write
@@ -36,6 +37,76 @@ def test_a_file_as_written_is_whole(folder: Path) -> None:
 
 def test_rows_survive_writing_and_reading(folder: Path) -> None:
     assert list(stored_rows(folder / "prompts.jsonl")) == ROWS
+
+
+def edited(path: Path, change: Any) -> None:
+    """Changes what a JSON file or the JSON lines of a file hold."""
+    if path.suffix == ".json":
+        value = json.loads(path.read_text())
+        change(value)
+        path.write_text(json.dumps(value))
+        return
+    values = lines(path)
+    change(values)
+    rewrite(path, values)
+
+
+def swap_categories(rows: Any) -> None:
+    rows[0]["category"], rows[1]["category"] = rows[1]["category"], rows[0]["category"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "code"),
+    [
+        ("prompts.jsonl", swap_categories, "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0].update(source="elsewhere"), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0].update(src_id="other"), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0].update(sub_category="other"), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0].update(multiturn=True), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0].update(difficulty="hard"), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0]["messages"][0].update(role="system"), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[1]["messages"].pop(), "rows_changed"),
+        ("prompts.jsonl", lambda rows: rows[0].update(question_id="f" * 32), "rows_missing"),
+        ("prompts.jsonl", lambda rows: rows.pop(), "rows_missing"),
+        ("prompts.jsonl", lambda rows: rows.append({**rows[0], "question_id": "f" * 32}), "rows_added"),
+        ("prompts.manifest.json", lambda manifest: manifest.update(num_rows=4), "manifest_figures"),
+        ("prompts.manifest.json", lambda manifest: manifest["rows_per_category"].update(qa=1), "manifest_figures"),
+        ("prompts.manifest.json", lambda manifest: manifest.update(num_turns=3), "manifest_figures"),
+        ("prompts.manifest.json", lambda manifest: manifest.update(comparable=False), "manifest_changed"),
+        ("prompts.manifest.json", lambda manifest: manifest["dataset"][0].update(revision="x"), "manifest_changed"),
+        ("prompts.manifest.json", lambda manifest: manifest.update(row_digests={}), "manifest_changed"),
+    ],
+)
+def test_no_tampering_passes(folder: Path, name: str, change: Any, code: str) -> None:
+    edited(folder / name, change)
+    result, _ = verify_file(folder / "prompts.jsonl")
+    assert (code, "invalid") in codes(result)
+    assert not result.ok
+
+
+def as_of_format_1(path: Path) -> None:
+    def older(manifest: Any) -> None:
+        del manifest["row_digests"], manifest["sha256"]
+        manifest["format"] = 1
+
+    edited(path, older)
+
+
+def test_a_manifest_of_format_1_is_read_and_says_what_it_lacks(folder: Path) -> None:
+    as_of_format_1(folder / "prompts.manifest.json")
+    result, _ = verify_file(folder / "prompts.jsonl")
+    assert result.ok
+    assert codes(result) == {("manifest_covers_messages", "info")}
+    edited(folder / "prompts.jsonl", lambda rows: rows[0].update(source="elsewhere"))
+    assert verify_file(folder / "prompts.jsonl")[0].ok
+    edited(folder / "prompts.jsonl", lambda rows: rows[0]["messages"][0].update(content="x"))
+    assert not verify_file(folder / "prompts.jsonl")[0].ok
+
+
+def test_counts_of_a_manifest_of_format_1_are_checked_too(folder: Path) -> None:
+    as_of_format_1(folder / "prompts.manifest.json")
+    edited(folder / "prompts.manifest.json", lambda manifest: manifest.update(num_rows=4))
+    assert ("manifest_figures", "invalid") in codes(verify_file(folder / "prompts.jsonl")[0])
 
 
 def test_a_changed_text_is_found(folder: Path) -> None:
@@ -101,7 +172,7 @@ def test_equal_prompts_have_equal_fingerprints(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"line 2 is not a prepared row"),
+        ("{", r"line 2 is not JSON"),
         ('{"question_id": "x", "category": "y"}', r"line 2 has neither `messages` nor `turns`"),
         ('{"category": "y", "turns": ["x"]}', r"line 2 is not a prepared row .*question_id"),
     ],

@@ -13,9 +13,9 @@ import pytest
 from standin_hub import Repo, StandIn
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.prepare_data import PrepareOptions, prepare
 from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.hub.access import Access
+from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
 from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
 from nemo_skills_specdec.prompts.sets import spec_bench
@@ -363,7 +363,8 @@ def test_a_set_is_prepared_with_a_manifest(tmp_path: Path, tokenizer: Path) -> N
         data_dir=tmp_path,
         cache_dir=tmp_path / "cache",
         limit_per_category=2,
-        prompts=SetOptions(tokenizer=tokenizer, num_prompts=5),
+        tokenizer=tokenizer,
+        num_prompts=5,
     )
     (result,) = prepare(options)
     assert (result.ok, result.num_rows) == (True, 2)

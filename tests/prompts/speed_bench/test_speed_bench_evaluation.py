@@ -9,9 +9,9 @@ from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.measurement.measure import Plan, evaluate
-from nemo_skills_specdec.prepare_data import load_benchmark
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
+from nemo_skills_specdec.prompts.load import load_with_findings
 from nemo_skills_specdec.prompts.speed_bench.prepare import Options, prepare
 from nemo_skills_specdec.prompts.speed_bench.schema import QUALITATIVE_CATEGORIES
 
@@ -20,7 +20,7 @@ def test_a_prepared_speed_bench_is_measured_in_all_its_categories_and_turns(
     options: Options, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     prepare(options, fetcher, Cache(tmp_path / "cache"), lambda line: None)
-    loaded = load_benchmark("speed-bench", config="qualitative", data_dir=options.folder)
+    loaded = load_with_findings("speed-bench", config="qualitative", data_dir=options.folder)
     with start(EmbeddedOptions()) as server:
         info = detect(server.base_url)
         plan = Plan(

@@ -21,7 +21,7 @@ from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher, HttpError, OfflineError
 from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.hub.repository import GatedError, TokenError
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest
 from nemo_skills_specdec.prompts.speed_bench.prepare import Options, prepare
 
 
@@ -29,7 +29,7 @@ def changed(options: Options, **values: Any) -> Options:
     return msgspec.structs.replace(options, **values)
 
 
-def run(options: Options, fetcher: Fetcher, cache: Path, said: list[str] | None = None) -> list[Manifest]:
+def run(options: Options, fetcher: Fetcher, cache: Path, said: list[str] | None = None) -> list[PreparedManifest]:
     # The fixture `own_hub_cache` puts the variable back.
     os.environ["HF_HUB_CACHE"] = str(cache / "hf")
     return prepare(options, fetcher, Cache(cache), (said if said is not None else []).append)

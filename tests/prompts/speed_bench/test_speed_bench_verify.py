@@ -11,7 +11,7 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.access import Origin
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
-from nemo_skills_specdec.prompts.prepared.manifest import Manifest, read_manifest, write_prepared
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, read_manifest, write_prepared
 from nemo_skills_specdec.prompts.prepared.rows import user_messages
 from nemo_skills_specdec.prompts.prepared.verify import Verification
 from nemo_skills_specdec.prompts.speed_bench.adopt import adopt
@@ -30,7 +30,9 @@ def rows(categories: tuple[str, ...], each: int, text: str = "a text") -> list[P
 
 def written(folder: Path, made: list[PromptRow], config: str = "qualitative", **more: Any) -> Path:
     values: dict[str, Any] = {"dataset": [Origin("nvidia/SPEED-Bench", REVISION)], **more}
-    write_prepared(folder, config, made, Manifest(benchmark="speed-bench", config=config, comparable=True, **values))
+    write_prepared(
+        folder, config, made, PreparedManifest(benchmark="speed-bench", config=config, comparable=True, **values)
+    )
     return folder / f"{config}.jsonl"
 
 
@@ -148,7 +150,7 @@ def test_placeholders_are_not_taken_over(tmp_path: Path) -> None:
     made = rows(QUALITATIVE_CATEGORIES, 80)
     made[5].messages = user_messages(["FULL BENCHMARK DATA SHOULD BE elsewhere"])
     written(tmp_path / "theirs", made)
-    with pytest.raises(DataError, match="cannot be taken over: 1 row hold a placeholder"):
+    with pytest.raises(DataError, match="cannot be taken over: 1 row holds a placeholder"):
         adopt(tmp_path / "theirs", "qualitative", tmp_path / "ours", None)
     assert not (tmp_path / "ours").exists()
 
