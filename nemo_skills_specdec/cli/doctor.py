@@ -21,14 +21,17 @@ def doctor(
     ] = None,
     server_type: Annotated[ServerType | None, typer.Option(help="Engine, if a router hides it.")] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Also send one short request, to see whether answers carry statistics.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--probe/--no-probe", help="Send one short request where only an answer tells whether it has statistics."
+        ),
+    ] = True,
     api_key_env: Annotated[
         str, typer.Option(help="Environment variable that holds the API key, if any.")
     ] = "SPECDEC_API_KEY",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """What is this server, and where can acceptance be read? Exits with 1 if nowhere."""
+    """What is this server, and where can acceptance be read? Exits with 1 if certainly nowhere."""
     import msgspec
 
     from nemo_skills_specdec.engines.detect import detect
@@ -43,7 +46,7 @@ def doctor(
         sys.stdout.write(msgspec.json.encode(info).decode() + "\n")
     else:
         _show(info)
-    if not any(offer.available for offer in info.offers):
+    if all(offer.available is False for offer in info.offers):
         raise typer.Exit(1)
 
 

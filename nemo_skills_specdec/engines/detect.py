@@ -56,6 +56,7 @@ def detect(
         raise ServerError(_no_server(listing))
     info = ServerInfo(engine=engine, base_url=public_url(root), models=names)
     if engine is None:
+        info.findings.append(_hidden(["engine", "version", "speculation", "metrics"]))
         return info
     module = ENGINES[engine]
     own = [item.samples for item in snapshots if item.error is None and module.FACTS.namespace in item.samples.prefixes]
@@ -64,6 +65,9 @@ def detect(
     if info.speculation == "unknown":
         lacking = next((samples for samples in own if not remarks.is_whole(samples, module.FACTS)), None)
         info.findings += [remarks.speculation_unknown(lacking, module.FACTS)] if lacking is not None else []
+    hidden = ["version"] * (info.version is None) + ["metrics"] * (not own)
+    if info.speculation == "unknown" and len(hidden) == 2:
+        info.findings.append(_hidden([*hidden, "speculation"]))
     if metrics_urls:
         info.findings += _mixed(info, metrics_urls, snapshots, headers, timeout)
     info.offers = module.offers(info, own, next((item.error for item in snapshots if item.error is not None), ""))
@@ -139,6 +143,17 @@ def _mixed(
             numbers={name.replace(" ", "_"): ", ".join(values) for name, values in different.items()},
         )
     ]
+
+
+def _hidden(what: Sequence[str]) -> Finding:
+    """The finding for a server that tells little of itself, as routers and gateways do."""
+    return Finding(
+        code="router_hides",
+        severity="warning",
+        message=f"This server hides its {', '.join(what)}, as routers do; give the metrics of every engine behind it "
+        "with --metrics-url, and the kind of engine with --server-type.",
+        numbers={"hidden": ", ".join(what)},
+    )
 
 
 def _entries(listing: Any) -> list[dict[str, Any]]:

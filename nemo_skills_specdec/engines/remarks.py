@@ -11,6 +11,9 @@ from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding, Numbers
 
+REMEMBERS = "ngram_remembers"
+"""Code of the finding for a drafter that has seen prompts before; of no concern once its cache was flushed."""
+
 _MODEL_LABELS = ("model_name", "model")
 
 _SERVER_LABELS = ("server", "instance", "pod", "backend", "replica", "WorkerId", "worker_id")

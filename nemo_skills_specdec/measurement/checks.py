@@ -9,6 +9,7 @@ import msgspec
 
 from nemo_skills_specdec.client.exchange import RequestOptions, Sent
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
+from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.measurement.result import has_statistics, per_request_counts
 from nemo_skills_specdec.measurement.window import check_sources, check_traffic, describe_steps, sent_by
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
@@ -31,8 +32,7 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
             Finding(
                 code="several_samples",
                 severity="warning",
-                message=f"n = {request.n}: vLLM gives no per-request statistics then, and SGLang counts one request "
-                "more per prompt. Use n = 1 and several seeds instead.",
+                message=f"With n = {request.n} {_several_samples(info)}. Use n = 1 and several seeds instead.",
                 numbers={"n": request.n},
             )
         )
@@ -220,6 +220,11 @@ def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:
             numbers={"between_categories": between_categories, "between_requests": between_requests},
         )
     ]
+
+
+def _several_samples(info: ServerInfo) -> str:
+    told = [ENGINES[info.engine].FACTS] if info.engine is not None else [module.FACTS for module in ENGINES.values()]
+    return ", and ".join(facts.several_samples for facts in told if facts.several_samples) or "samples share a prompt"
 
 
 def _samples(request: RequestOptions) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.engines.reading import read_window, tokens_per_step
+from nemo_skills_specdec.engines.registry import counted_requests
 from nemo_skills_specdec.engines.scrape import take_snapshot
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.records import Finding, Numbers, RequestRecord, Severity
@@ -229,7 +230,8 @@ def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> lis
 
 def _check_requests(reading: CounterReading, sent: Sent, warmup_requests: int, severity: Severity) -> list[Finding]:
     counted, own = reading.traffic.requests, sent.requests * sent.samples
-    if counted is None or own <= counted <= own + sent.failed * sent.samples:
+    most = counted_requests(reading.engine, sent.requests + sent.failed, sent.samples)
+    if counted is None or own <= counted <= most:
         return []
     numbers: Numbers = {"server_requests": counted, "own_requests": own}
     if counted < own:
@@ -242,7 +244,7 @@ def _check_requests(reading: CounterReading, sent: Sent, warmup_requests: int, s
                 numbers=numbers,
             )
         ]
-    extra = counted - own - sent.failed * sent.samples
+    extra = counted - most
     if 0 < extra <= warmup_requests:
         return [
             Finding(

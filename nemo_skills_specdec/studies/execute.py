@@ -17,6 +17,7 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.engines.registry import tells_per_request
+from nemo_skills_specdec.engines.remarks import REMEMBERS
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.start import Started
@@ -88,6 +89,7 @@ def execute(
     directory: Path,
     *,
     findings: tuple[Finding, ...] = (),
+    flushed: bool = False,
     reporter: Reporter | None = None,
 ) -> Measurement:
     """Measures a running server as a config says, and writes everything into the run's directory.
@@ -95,12 +97,15 @@ def execute(
     Args:
         directory: from `new_directory`.
         findings: remarks on the server's state, added to those of the run.
+        flushed: whether the server's caches were emptied just now, so that it remembers no earlier prompt.
 
     Raises:
         UsageError: the server cannot be measured, or the prompts cannot be had.
     """
     reporter = reporter or Reporter()
     info = detect(started.base_url, started.metrics_urls, started.headers)
+    if flushed:
+        info.findings = [finding for finding in info.findings if finding.code != REMEMBERS]
     _check_speculation(config, info)
     model = config.server.served_model_name or (info.models[0] if info.models else config.model.path)
     rows, remarks = prompts_of(config, started, model)

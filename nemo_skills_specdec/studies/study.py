@@ -153,17 +153,18 @@ def _serve(
     """Makes runs on one server, taking them off the list, until it is empty or a fresh server is needed."""
     ready = _size(started.log)
     findings: tuple[Finding, ...] = ()
+    flushed = False
     while waiting:
         config = waiting.pop(0)
         begin = _size(started.log)
-        good = _run_one(config, started, directory, findings, outcome, reporter)
+        good = _run_one(config, started, directory, findings, flushed, outcome, reporter)
         _copy_log(started.log, ready, begin, directory)
         if not waiting or outcome.interrupted:
             return
         problem = empty_caches(started) if can_be_reused(started, config.method) else "it remembers earlier prompts"
         if started.engine != "running" and (problem is not None or not good):
             return
-        findings = _warm(problem)
+        findings, flushed = _warm(problem), problem is None
         directory = new_directory(waiting[0], study / RUNS)
 
 
@@ -172,13 +173,14 @@ def _run_one(
     started: Started,
     directory: Path,
     findings: tuple[Finding, ...],
+    flushed: bool,
     outcome: Outcome,
     reporter: Reporter,
 ) -> bool:
     """Makes one run; whether it is good."""
     reporter.say(f"measuring {config.label}")
     try:
-        run = execute(config, started, directory, findings=findings, reporter=reporter)
+        run = execute(config, started, directory, findings=findings, flushed=flushed, reporter=reporter)
         overall = run.evaluation.overall
         if run.gave_up is not None:
             raise ServerError(f"the server is gone: {run.gave_up}{_last_words(started.log)}")

@@ -290,6 +290,56 @@ def test_a_probe_settles_whether_answers_carry_statistics(response: str, availab
     assert offer(info, "response").available is available
 
 
+@pytest.mark.parametrize(
+    ("engine", "answer"),
+    [
+        ("vllm", "vllm/ngram/nonstream.json"),
+        ("sglang", "sglang-gpu/sgl_ngram/sample_nonstream.json"),
+        ("llamacpp", "llamacpp/ngram-k3/response_0.json"),
+    ],
+)
+def test_the_statistics_of_an_answer_tell_the_engine_that_a_router_hides(engine: str, answer: str) -> None:
+    routes = {"/v1/models": {"data": [{"id": "m"}]}, "/v1/chat/completions": json_of(answer)}
+    with tiny_server(routes) as server:
+        info = detect(server.url)
+        assert (info.engine, [finding.code for finding in info.findings]) == (None, ["router_hides"])
+        probe_responses(info, server.url, {})
+    assert (info.engine, info.speculation, offer(info, "response").available) == (engine, "on", True)
+    assert "--metrics-url" in offer(info, "counters").how
+
+
+def test_nothing_is_sent_where_nothing_is_open() -> None:
+    with tiny_server(vllm_routes("vllm-gpu/vllm_ngram")) as server:
+        info = detect(server.url)
+        probe_responses(info, server.url, {})
+    assert "/v1/chat/completions" not in [path for path, _ in server.asked]
+
+
+def test_a_vllm_with_the_cache_blocks_of_a_cpu_build_is_remarked() -> None:
+    (finding,) = found(vllm_routes("vllm/ngram")).findings
+    assert finding.code == "vllm_perhaps_cpu_build"
+    gpu = found({**vllm_routes("vllm/ngram"), "/metrics": text_of("vllm-gpu/vllm_ngram/T0_c1_metrics_before.txt")})
+    assert gpu.findings == []
+
+
+def test_lossy_verification_is_remarked() -> None:
+    codes = [finding.code for finding in found(sglang_routes(speculative_accept_threshold_single=0.9)).findings]
+    assert "lossy_verification" in codes
+    assert "lossy_verification" not in [finding.code for finding in found(sglang_routes()).findings]
+    config = {"vllm_config": {"speculative_config": {"method": "eagle3", "rejection_sample_method": "fly"}}}
+    routes = {**vllm_routes("vllm/ngram"), "/server_info?config_format=json": config}
+    assert "lossy_verification" in [finding.code for finding in found(routes).findings]
+
+
+def test_a_fresh_ngram_server_remembers_nothing() -> None:
+    text = text_of("sglang-gpu/sgl_ngram/T0_c1_metrics_after.txt")
+    served = [line for line in text.split("\n") if line.startswith("sglang:num_requests_total")]
+    for line in served:
+        text = text.replace(line, f"{line.rpartition(' ')[0]} 0.0")
+    first = text.replace(f"{served[0].rpartition(' ')[0]} 0.0", f"{served[0].rpartition(' ')[0]} 1.0")
+    assert "ngram_remembers" not in [finding.code for finding in found({**sglang_routes(), "/metrics": first}).findings]
+
+
 def test_a_probe_that_fails_settles_nothing() -> None:
     with tiny_server(vllm_routes("vllm/ngram")) as server:
         info = detect(server.url)

@@ -180,3 +180,12 @@ def test_a_window_opens_and_closes_only_when_nothing_runs_and_nothing_more_is_co
     (settled,) = take_settled_snapshots(["http://h/metrics"], {}, None)
     assert settled.text == exposition(7, 0)
     assert texts == [exposition(9, 0)]
+
+
+@pytest.mark.parametrize(
+    ("counted", "codes"), [(30, []), (20, []), (31, ["foreign_traffic"]), (19, ["requests_missing"])]
+)
+def test_sglang_may_count_one_request_more_per_prompt_with_several_samples(counted: int, codes: list[str]) -> None:
+    reading = CounterReading(engine="sglang", source="bounds", traffic=Traffic(requests=counted))
+    sent = Sent(requests=10, failed=0, prompt_tokens=None, completion_tokens=None, samples=2)
+    assert [finding.code for finding in check_traffic(reading, sent, relied_on=True)] == codes

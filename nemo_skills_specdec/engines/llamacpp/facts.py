@@ -23,5 +23,5 @@ FACTS = EngineFacts(
     owners=("llamacpp",),
     metrics_flag="--metrics",
     speculate="start the server with --spec-type (such as ngram-simple) or a draft model (-md)",
-    several_samples="llama.cpp's statistics are those of the first sample alone",
+    several_samples="the statistics of llama.cpp are those of the first sample alone",
 )

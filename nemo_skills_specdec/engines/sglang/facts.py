@@ -99,6 +99,6 @@ FACTS = EngineFacts(
     speculate="start SGLang with --speculative-algorithm",
     statistics_since=FILES_SINCE,
     cache_reset="/flush_cache",
-    several_samples="SGLang counts one request more per prompt then",
+    several_samples="SGLang counts one request more per prompt",
     extra_requests_with_samples=1,
 )

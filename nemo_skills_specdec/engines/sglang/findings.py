@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nemo_skills_specdec.engines.remarks import REMEMBERS
 from nemo_skills_specdec.records import Finding, Numbers
 
 
@@ -130,7 +131,7 @@ def ngram_off_by_one(version: str | None) -> Finding:
 def ngram_remembers(requests: int) -> Finding:
     """The n-gram drafter looks up all text served since the start, or since its cache was flushed."""
     return Finding(
-        code="ngram_remembers",
+        code=REMEMBERS,
         severity="warning",
         message=f"SGLang's NGRAM drafts from all text that it has served, and has served {requests} requests: prompts "
         "that it has seen before are accepted far more often (AL 3.90 for 1.65 was measured). Flush its cache with "

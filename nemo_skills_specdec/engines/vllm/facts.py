@@ -53,5 +53,5 @@ FACTS = EngineFacts(
     statistics_since=STATISTICS_SINCE,
     hidden_method="vLLM tells it with VLLM_SERVER_DEV_MODE=1",
     cache_reset="/reset_prefix_cache",
-    several_samples="vLLM gives no per-request statistics then",
+    several_samples="vLLM gives no per-request statistics",
 )
