@@ -23,15 +23,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         category: `overall` for the whole run.
-        draft_efficiency: (D + A) / (D + T): tokens that came out of a verification step per token it verified. With a
-            fixed draft length K this is AL / (K + 1).
+        verification_efficiency: (D + A) / (D + T), tokens that came out of verification steps per token verified. With
+            a fixed draft length K this is AL / (K + 1).
         speedup: against the study's own baseline; the reason where there is none.
     """
 
     run: FoundRun
     category: str
     part: Part
-    draft_efficiency: float | None
+    verification_efficiency: float | None
     speedup: Speedup
 
 
@@ -85,7 +85,7 @@ def summarize(runs: Sequence[FoundRun]) -> Summary:
     )
 
 
-def draft_efficiency(part: Part) -> float | None:
+def verification_efficiency(part: Part) -> float | None:
     """(D + A) / (D + T); None where a count is unknown or nothing was drafted."""
     acceptance = part.acceptance
     drafts, drafted, accepted = acceptance.num_drafts, acceptance.num_draft_tokens, acceptance.num_accepted_tokens
@@ -123,7 +123,15 @@ def _rows(run: FoundRun, baseline: Baseline, answers: dict[str, list[OutputRow]]
                 closed_loop=run.config.load.request_rate is None,
                 seed=run.config.seed,
             )
-        rows.append(Row(run=run, category=category, part=part, draft_efficiency=draft_efficiency(part), speedup=found))
+        rows.append(
+            Row(
+                run=run,
+                category=category,
+                part=part,
+                verification_efficiency=verification_efficiency(part),
+                speedup=found,
+            )
+        )
     return rows
 
 

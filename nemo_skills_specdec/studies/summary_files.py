@@ -18,9 +18,10 @@ from nemo_skills_specdec.studies.summary import OVERALL, Row, Summary, summarize
 CSV, MARKDOWN, JSON = "summary.csv", "summary.md", "summary.json"
 
 _DEFINITIONS = """\
-AL is the acceptance length 1 + A/D, the bonus token included, with its 95 % interval over prompts; AR is A/T. Draft
-efficiency is (D + A)/(D + T), tokens out of verification steps per token verified. tok/s is the throughput, completion
-tokens of all answers over wall time; ms/token is the mean time per output token after the first; TTFT is the median.
+AL is the acceptance length 1 + A/D, the bonus token included, with its 95 % interval over prompts. AR is the acceptance
+rate A/T, also called draft efficiency. Verification efficiency is (D + A)/(D + T), tokens that came out of verification
+steps per token verified. tok/s is the throughput, completion tokens of all answers over wall time; ms/token is the mean
+time per output token after the first; TTFT is the median.
 
 Speedups compare with the study's own run without speculation, on the prompts that both answered, only where prompts,
 sampling, load, server and engine version are the same. "user" is tokens per second while an answer is being written;
@@ -82,7 +83,8 @@ def record_of(row: Row) -> dict[str, Any]:
         "acceptance_rate": acceptance.acceptance_rate,
         "per_position_acceptance_rates": acceptance.per_position_acceptance_rates,
         "conditional_acceptance_rates": acceptance.conditional_acceptance_rates,
-        "draft_efficiency": row.draft_efficiency,
+        "draft_efficiency": acceptance.acceptance_rate,
+        "verification_efficiency": row.verification_efficiency,
         **_speedup_fields(row.speedup),
         "findings": [f"{finding.severity}:{finding.code}" for finding in acceptance.findings],
         "run": row.run.directory.name,
@@ -161,7 +163,7 @@ def _label(row: Row) -> str:
 
 def _runs_table(rows: Sequence[Row]) -> list[str]:
     header = [
-        *("method", "prompts", "failed", "wall s", "tok/s", "ms/token", "TTFT ms", "AL", "AR %", "efficiency"),
+        *("method", "prompts", "failed", "wall s", "tok/s", "ms/token", "TTFT ms", "AL", "AR %", "verification eff."),
         *("per position", "conditional", "speedup (user)", "speedup (total)"),
     ]
     body = []
@@ -178,7 +180,7 @@ def _runs_table(rows: Sequence[Row]) -> list[str]:
                 _number(record["ttft_ms_p50"], 0),
                 _length(row),
                 _number(_times(acceptance.acceptance_rate, 100), 1),
-                _number(row.draft_efficiency, 3),
+                _number(row.verification_efficiency, 3),
                 _list(acceptance.per_position_acceptance_rates),
                 _list(acceptance.conditional_acceptance_rates),
                 _user(row),

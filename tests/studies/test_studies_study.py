@@ -126,7 +126,8 @@ def test_rates_agree_with_each_other_in_the_summary(study):
             rates = [float(rate) for rate in row["per_position_acceptance_rates"].split()]
             assert float(row["acceptance_length"]) == pytest.approx(1 + sum(rates))
             drafts, drafted, accepted = (int(row[f"num_{n}"]) for n in ("drafts", "draft_tokens", "accepted_tokens"))
-            assert float(row["draft_efficiency"]) == pytest.approx((drafts + accepted) / (drafts + drafted))
+            assert float(row["draft_efficiency"]) == pytest.approx(accepted / drafted)
+            assert float(row["verification_efficiency"]) == pytest.approx((drafts + accepted) / (drafts + drafted))
 
 
 def test_the_baseline_has_no_acceptance_rather_than_a_zero(study):
