@@ -7,6 +7,7 @@ import sys
 import typer
 
 from nemo_skills_specdec import __version__
+from nemo_skills_specdec.cli.advise import advise
 from nemo_skills_specdec.cli.compare import compare
 from nemo_skills_specdec.cli.diff import diff
 from nemo_skills_specdec.cli.doctor import doctor
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("eval")(eval_command)
 app.command()(doctor)
 app.command()(compare)
+app.command()(advise)
 app.command()(diff)
 app.command()(serve)
 app.command()(prepare)

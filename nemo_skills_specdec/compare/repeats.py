@@ -12,8 +12,6 @@ from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.measurement.run import Run, load_run
 from nemo_skills_specdec.measurement.run_directory import METRICS
 
-_PATTERNS = (f"*/{METRICS}", f"runs/*/{METRICS}")
-"""Where runs lie below a folder of runs, and below a study."""
 _PER_RUN = frozenset(
     {"base_url", "metrics_urls", "command", "config_hash", "remarks", "request_files", "seed", "benchmark", "windows"}
 )
@@ -40,14 +38,14 @@ class RunGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def runs_in(path: Path) -> list[Run]:
-    """The run that a directory is, or all finished runs of a study or of a folder of runs.
+    """The run that a directory is, or all finished runs of a study or anywhere below a folder.
 
     Raises:
         DataError: there is none, or one cannot be read.
     """
     if (path / METRICS).is_file():
         return [load_run(path)]
-    found = sorted(metrics.parent for pattern in _PATTERNS for metrics in path.glob(pattern))
+    found = sorted(metrics.parent for metrics in path.rglob(METRICS))
     if not found:
         raise DataError(f"{path} is neither a run nor a study: it holds no {METRICS}; give the --output-dir of a run")
     return [load_run(directory) for directory in found]

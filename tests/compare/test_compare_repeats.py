@@ -32,8 +32,9 @@ def test_a_study_and_a_folder_of_runs_are_their_runs(tmp_path):
     write(make_run(ROWS), tmp_path / "folder" / "x")
     assert len(runs_in(tmp_path / "study")) == 2
     assert len(runs_in(tmp_path / "folder")) == 1
+    assert len(runs_in(tmp_path)) == 3
     with pytest.raises(DataError, match="neither a run nor a study"):
-        runs_in(tmp_path)
+        runs_in(tmp_path / "study" / "runs" / "1" / "nothing")
 
 
 def test_one_study_is_its_own_baseline_and_its_runs(tmp_path):
