@@ -29,6 +29,9 @@ _LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
 NAMES: tuple[str, ...] = tuple(_LOADERS)
 """Prompt sets that have a name; besides these there are `org/name` on the hub, and files."""
 
+NO_CONFIGS = frozenset({"mini", "spec-bench", "mt-bench", "random"})
+"""Prompt sets that are not data sets on the hub with their configs."""
+
 
 def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet:
     """Loads a prompt set.

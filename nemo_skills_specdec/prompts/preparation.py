@@ -7,18 +7,19 @@ from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.files import cache_root
-from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
+from nemo_skills_specdec.prompts.catalog import NAMES, NO_CONFIGS, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.checking import verify
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import DownloadProgress, Fetcher
+from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.hub.progress import progress_bars
 from nemo_skills_specdec.prompts.prepare_options import PrepareFlags
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared
 from nemo_skills_specdec.prompts.prepared.verify import Verification
 from nemo_skills_specdec.prompts.prompt_set import SetOptions
-from nemo_skills_specdec.prompts.rows import first_of_each
+from nemo_skills_specdec.prompts.rows import first_of_each, is_prompt_file
 from nemo_skills_specdec.prompts.speed_bench import prepare as speed_bench
 from nemo_skills_specdec.prompts.speed_bench.adopt import adopt
 from nemo_skills_specdec.prompts.speed_bench.schema import CONFIGS, REVISION, Config, check_config, token_budget
@@ -109,23 +110,29 @@ def _prepare_speed_bench(
         encoder=encoder,
     )
     with progress_bars() as progress:
-        fetcher = _fetcher(options, progress)
+        fetcher = _fetcher(options, progress, say)
         manifests = speed_bench.prepare(wanted, fetcher, Cache(options.cache_dir or cache_root()), say)
     say(f"{fetcher.bytes_received / 1e6:.1f} MB were read over the network")
     return [manifest.config for manifest in manifests]
 
 
 def _prepare_set(options: PrepareOptions, say: Say) -> str:
-    if options.config not in (DEFAULT_CONFIG, SET_CONFIG):
-        raise UsageError(f"{options.name} has no configs; choose parts of it with --subset")
+    config = None if options.config in (DEFAULT_CONFIG, SET_CONFIG) else options.config
+    if config is not None and (options.name in NO_CONFIGS or is_prompt_file(options.name)):
+        raise UsageError(f"{options.name} has no configs; leave out --config")
     with progress_bars() as progress:
-        access = Access(_fetcher(options, progress), Cache(options.cache_dir or cache_root()))
-        loaded = load_prompt_set(options.name, access, _set_options(options))
+        access = Access(_fetcher(options, progress, say), Cache(options.cache_dir or cache_root()))
+        loaded = load_prompt_set(options.name, access, _set_options(options, config))
+    if loaded.split is not None:
+        of = f"config {loaded.config}, " if loaded.config else ""
+        say(f"{options.name}: {of}split {loaded.split}, data files: {len(loaded.origins)}")
     manifest = PreparedManifest(
         benchmark=options.name if options.name in NAMES else folder_name(options.name),
         config=SET_CONFIG,
         comparable=options.limit_per_category is None,
         dataset=loaded.origins,
+        source_config=loaded.config,
+        source_split=loaded.split,
         source_rows=len(loaded.rows),
         limit_per_category=options.limit_per_category,
         findings=loaded.findings,
@@ -136,10 +143,11 @@ def _prepare_set(options: PrepareOptions, say: Say) -> str:
     return SET_CONFIG
 
 
-def _set_options(options: PrepareOptions) -> SetOptions:
+def _set_options(options: PrepareOptions, config: str | None) -> SetOptions:
     return SetOptions(
         path=options.source,
         column=options.column,
+        config=config,
         subsets=tuple(options.subset or ()),
         split=options.split,
         revision=options.revision,
@@ -150,12 +158,13 @@ def _set_options(options: PrepareOptions) -> SetOptions:
     )
 
 
-def _fetcher(options: PrepareOptions, progress: DownloadProgress) -> Fetcher:
+def _fetcher(options: PrepareOptions, progress: DownloadProgress, say: Say) -> Fetcher:
     from huggingface_hub import get_token
 
     return Fetcher(
         token=get_token(),
         hosts=tuple(options.allow_host or ()),
         offline=options.offline,
+        patience=Patience(say=say),
         progress=progress,
     )

@@ -20,7 +20,8 @@ class SetOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: a local file or folder to read in place of the hub's.
         column: of a hub data set, that holds the prompt.
-        subsets: parts or configs of a hub data set.
+        config: of a hub data set.
+        subsets: parts of a hub data set: files by their names, or a config.
         split: of a hub data set.
         revision: of a hub data set.
         num_prompts: how many random prompts to make.
@@ -31,6 +32,7 @@ class SetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path | None = None
     column: str | None = None
+    config: str | None = None
     subsets: tuple[str, ...] = ()
     split: str | None = None
     revision: str | None = None
@@ -41,11 +43,18 @@ class SetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptSet(msgspec.Struct, kw_only=True):
-    """Rows, the files they are from, and remarks on their use."""
+    """Rows, the files they are from, and remarks on their use.
+
+    Attributes:
+        config: of the data set on the hub that the rows are from, if they are from one.
+        split: likewise.
+    """
 
     rows: list[PromptRow]
     origins: list[Origin]
     findings: list[Finding] = []
+    config: str | None = None
+    split: str | None = None
 
 
 def prompt_row(

@@ -39,6 +39,11 @@ class Origin(msgspec.Struct, frozen=True, order=True):
     sha256: str | None = None
 
 
+def origin_order(origin: Origin) -> tuple[str, str, str]:
+    """A key to sort origins by."""
+    return origin.source, origin.revision or "", origin.file or ""
+
+
 class Access:
     """Reads records and remembers which files they came from."""
 

@@ -12,7 +12,10 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.http import Fetcher
 from nemo_skills_specdec.prompts.hub.repository import Repository, RepositoryFile, whole_file
 
-DATA_SUFFIXES = (".parquet", ".jsonl", ".json", ".jsonl.gz")
+_FORMATS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Formats that are read here, compressed or not; where a split comes in several, the first of these is taken."""
+
+_NOT_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})
 _SPLITS = ("test", "validation", "train")
 """In the order in which one is taken when none is asked for."""
 
@@ -24,11 +27,18 @@ class SplitFiles(msgspec.Struct, frozen=True):
         config: its name; None where the card names none.
         split: its name.
         files: all shards.
+        named: whether the card or the names of the files tell the split.
     """
 
     config: str | None
     split: str
     files: tuple[RepositoryFile, ...]
+    named: bool = True
+
+
+def config_names(fetcher: Fetcher, repository: Repository) -> list[str]:
+    """The configs that the card of a data set names."""
+    return list(_card(fetcher, repository).configs)
 
 
 def split_files(
@@ -69,7 +79,7 @@ def split_files(
     everything = _matching(repository, ["*"])
     if split is None and not card.configs and config is None and everything:
         # Files whose names tell no split are the split train, as `datasets` has it.
-        return SplitFiles(None, "train", everything)
+        return SplitFiles(None, "train", everything, named=False)
     listed = ", ".join(file.path for file in everything[:8]) or "none"
     known = f"; its configs are: {', '.join(card.configs)}" if card.configs else ""
     wanted = f"config {config!r}, split {split or 'test'!r}" if config else f"split {split or 'test'!r}"
@@ -78,19 +88,23 @@ def split_files(
     )
 
 
+def data_files(repository: Repository) -> list[RepositoryFile]:
+    """The data files of a repository in the formats that are read here, in the order of their paths."""
+    found = (f for f in repository.files if _format(f.path) and f.path.rpartition("/")[2] not in _NOT_DATA)
+    return sorted(found, key=lambda file: file.path)
+
+
+def _format(path: str) -> str | None:
+    base = path.lower().removesuffix(".gz").removesuffix(".zst")
+    return next((suffix for suffix in _FORMATS if base.endswith(suffix)), None)
+
+
 def _matching(repository: Repository, patterns: Sequence[str]) -> tuple[RepositoryFile, ...]:
-    """Data files that fit one of the patterns, in the order of their paths, all of one format."""
-    found = sorted(
-        (
-            file
-            for file in repository.files
-            if file.path.lower().endswith(DATA_SUFFIXES)
-            and any(fnmatch.fnmatchcase(file.path, pattern) for pattern in patterns)
-        ),
-        key=lambda file: file.path,
-    )
-    formats = [suffix for suffix in DATA_SUFFIXES if any(file.path.lower().endswith(suffix) for file in found)]
-    return tuple(file for file in found if file.path.lower().endswith(formats[0])) if found else ()
+    """Data files that fit one of the patterns, all of one format."""
+    found = [file for file in data_files(repository) if any(fnmatch.fnmatchcase(file.path, p) for p in patterns)]
+    formats = {_format(file.path) for file in found}
+    best = next((suffix for suffix in _FORMATS if suffix in formats), None)
+    return tuple(file for file in found if _format(file.path) == best)
 
 
 class _Card(msgspec.Struct, frozen=True):

@@ -45,6 +45,8 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
 
     Attributes:
         comparable: whether numbers measured with these prompts may stand beside others' numbers for this benchmark.
+        source_config: config of the data set on the hub, where one was taken.
+        source_split: split of it.
         source_rows: rows in the data set before anything was left out.
         skipped: rows left out, by reason.
         row_sha256: hash of each row's messages, by question id, in the order of the file.
@@ -63,6 +65,8 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     tokenizer: str | None = None
     dataset: list[Origin]
     sources: list[Origin] = []
+    source_config: str | None = None
+    source_split: str | None = None
     source_rows: int | None = None
     limit_per_category: int | None = None
     skipped: dict[str, int] = {}

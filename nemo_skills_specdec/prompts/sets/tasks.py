@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.prompts.hub.access import Access
+from nemo_skills_specdec.prompts.hub.access import Access, origin_order
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, local_origin, prompt_row
 from nemo_skills_specdec.prompts.rows import read_records
 from nemo_skills_specdec.records import PromptRow
@@ -94,7 +94,7 @@ def load_task(task: Task, access: Access, options: SetOptions) -> PromptSet:
     if path is not None:
         records = (record for _, record in read_records(path))
         return PromptSet(rows=rows_of(task, records), origins=[local_origin(path)])
-    config = options.subsets[0] if options.subsets else task.configs[0]
+    config = options.config or (options.subsets[0] if options.subsets else task.configs[0])
     if config not in task.configs:
         known = ", ".join(str(name) for name in task.configs)
         raise UsageError(f"{task.name} has no subset {config!r}; it has: {known}")
@@ -102,7 +102,7 @@ def load_task(task: Task, access: Access, options: SetOptions) -> PromptSet:
     columns = table.columns()
     wanted = [name for name in (*task.fields, task.key, task.sub_category, task.difficulty) if name in columns]
     rows = rows_of(task, table.column_rows([name for name in wanted if name is not None]))
-    return PromptSet(rows=rows, origins=sorted(access.used, key=lambda origin: (origin.source, origin.file or "")))
+    return PromptSet(rows=rows, origins=sorted(access.used, key=origin_order))
 
 
 def rows_of(task: Task, records: Iterable[dict[str, Any]]) -> list[PromptRow]:

@@ -16,6 +16,7 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
+from nemo_skills_specdec.prompts.hub.http import Fetcher, OfflineError
 from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
 from nemo_skills_specdec.prompts.sets import spec_bench
@@ -191,9 +192,56 @@ def test_named_subsets_are_taken_alone(access: Access) -> None:
         load(access, "speculator_benchmarks", subsets=("code",))
 
 
-def test_a_set_by_name_is_its_first_data_file(access: Access, speculators: str) -> None:
+def test_a_set_whose_files_tell_no_split_is_all_of_them(access: Access, speculators: str) -> None:
     rows = load(access, speculators, revision="main").rows
-    assert [row.category for row in rows] == ["HumanEval", "HumanEval"]
+    assert [row.category for row in rows] == ["HumanEval", "HumanEval", "qa", "qa", "writing", "writing"]
+
+
+def test_a_set_by_name_is_every_shard_of_its_default_split(hub: StandIn, access: Access) -> None:
+    card = "configs:\n- config_name: a\n  default: true\n  data_files: [{split: test, path: a/t-*}]\n- config_name: b\n"
+    hub.add("me/set", "README.md", f"---\n{card}  data_files: [{{split: dev, path: b.jsonl}}]\n---\n".encode())
+    for shard in range(2):
+        hub.add("me/set", f"a/t-{shard}.jsonl", lines([{"prompt": f"a{shard}"}, {"prompt": None}]))
+    hub.add("me/set", "b.jsonl", lines([{"prompt": "b"}]))
+    default, named = load(access, "me/set"), load(access, "me/set", config="b", split="dev")
+    assert ([turns(row) for row in default.rows], default.config, default.split) == ([["a0"], ["a1"]], "a", "test")
+    assert len({row.question_id for row in default.rows}) == 2
+    assert [finding.code for finding in default.findings] == ["prompts_left_out"]
+    assert ([turns(row) for row in named.rows], named.config, named.split) == ([["b"]], "b", "dev")
+    assert [turns(row) for row in load(access, "me/set", subsets=("b",)).rows] == [["b"]]
+
+
+def test_what_was_taken_of_a_set_stands_in_its_manifest(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("SPECDEC_CACHE", str(tmp_path / "cache"))
+    hub.add("me/set", "small/train-0.jsonl", lines([{"instruction": "Add.", "input": "1 and 2"}]))
+    hub.add("me/set", "README.md", b"---\nconfigs: [{config_name: small, data_files: small/train-*}]\n---\n")
+    said: list[str] = []
+    prepare(PrepareOptions(name="me/set", config="small", output_dir=tmp_path / "out"), said.append)
+    manifest = read_manifest(tmp_path / "out/test.jsonl")
+    assert manifest is not None
+    assert (manifest.source_config, manifest.source_split) == ("small", "train")
+    assert manifest.dataset[0].revision == hub.repos["me/set"].sha
+    assert said[0] == "me/set: config small, split train, data files: 1"
+    row = json.loads((tmp_path / "out/test.jsonl").read_text())
+    assert row["messages"] == [{"role": "user", "content": "Add.\n\n1 and 2"}]
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", None])
+def test_offline_a_hub_set_sends_nothing(
+    hub: StandIn, access: Access, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    hub.add("me/set", "test.jsonl", lines([{"prompt": "x"}]))
+    hub.add("me/arrow", "test.arrow", b"x")
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    reader = Fetcher(endpoint=hub.url, offline=variable is None)
+    for name in ("me/set", "me/arrow"):
+        with pytest.raises(OfflineError):
+            load(Access(reader, access.cache), name)
+    assert hub.log == []
 
 
 def test_a_column_of_any_set(hub: StandIn, access: Access) -> None:
@@ -228,9 +276,9 @@ def test_the_hub_and_a_local_file_give_the_same_prompts(hub: StandIn, access: Ac
 
 
 def test_other_formats_need_the_hubs_library(hub: StandIn, access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.add("me/csv", "test.csv", b"a,b\n1,2\n")
+    hub.add("me/csv", "test.arrow", b"ARROW1")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UsageError, match=r'pip install "nemo-skills-specdec\[datasets\]"'):
+    with pytest.raises(UsageError, match=r"pip install 'nemo-skills-specdec\[datasets\]'"):
         load(access, "me/csv", column="a")
 
 
@@ -249,7 +297,7 @@ def test_other_formats_are_read_by_the_hubs_library(
         load_dataset=load_dataset, exceptions=types.SimpleNamespace(DatasetsError=RuntimeError)
     )
     monkeypatch.setitem(sys.modules, "datasets", library)
-    hub.add("me/csv", "test.csv", b"a,b\n1,2\n")
+    hub.add("me/csv", "test.arrow", b"ARROW1")
     rows = load(access, "me/csv", column="a", subsets=("part",), split="dev").rows
     assert [(row.category, turns(row)) for row in rows] == [("part", ["x?"]), ("part", ["y?"])]
     assert asked == [("me/csv", "part"), {"split": "dev", "revision": None, "streaming": True}]
