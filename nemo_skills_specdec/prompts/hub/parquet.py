@@ -119,10 +119,11 @@ def hub_parquet(
             return ParquetFile(pq.ParquetFile(local), url, evict)
         from nemo_skills_specdec.prompts.hub.hub_files import CheckedFileSystem
 
-        files = CheckedFileSystem(fetcher, cache, keep=keep, skip_instance_cache=True)
+        # Instances that were kept would be found again by the text of their arguments.
+        files = CheckedFileSystem(fetcher, cache, repository, file, keep=keep, skip_instance_cache=True)
         path = f"datasets/{repository.repo_id}@{repository.sha}/{file.path}"
         # No read-ahead, and ranges asked for together: together they read the needed columns and hardly more.
-        opened = files.open(path, cache_type="none", size=file.size, address=url)
+        opened = files.open(path, cache_type="none")
         return ParquetFile(pq.ParquetFile(opened, pre_buffer=True), url, evict)
 
 

@@ -194,8 +194,8 @@ def _download(fetcher: Fetcher, repository: Repository, file: RepositoryFile, ha
     bar: dict[str, Any] = {"tqdm_class": ReportingBar}
     if "tqdm_class" not in signature(hf_hub_download).parameters:
         bar = {}
-    return Path(
-        hf_hub_download(
+    try:
+        path = hf_hub_download(
             repository.repo_id,
             file.path,
             repo_type="dataset",
@@ -205,7 +205,18 @@ def _download(fetcher: Fetcher, repository: Repository, file: RepositoryFile, ha
             cache_dir=hub_cache(),
             **bar,
         )
-    )
+    except OSError as error:
+        if error.errno is None:
+            _remove_incomplete(repository, file)
+        raise
+    return Path(path)
+
+
+def _remove_incomplete(repository: Repository, file: RepositoryFile) -> None:
+    """Removes the beginning of a file, which the next download would resume."""
+    blobs = hub_cache() / f"datasets--{repository.repo_id.replace('/', '--')}" / "blobs"
+    for path in blobs.glob(f"{file.sha256 or file.blob_id}*.incomplete"):
+        path.unlink(missing_ok=True)
 
 
 def hub_cache() -> Path:
@@ -271,7 +282,11 @@ def _asked(fetcher: Fetcher, repo_id: str, revision: str, ask: Callable[[], T]) 
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where} does not answer as a hub does; check HF_ENDPOINT") from error
         except OSError as error:
-            raise WriteError(f"cannot fetch to {hub_cache()}: {error}; free space or set HF_HOME") from error
+            if error.errno is None:
+                # What came is not what was announced.
+                reason = str(error).partition(". ")[0]
+                raise DataError(f"{where}: {reason}; nothing of it was kept, run the command again") from error
+            raise WriteError(f"cannot write {hub_cache()}: {error.strerror}; free space or set HF_HOME") from error
 
     return fetcher.patience.result_of(attempt)
 

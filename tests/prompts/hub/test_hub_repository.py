@@ -105,7 +105,8 @@ def test_a_file_that_others_fetched_serves_offline(hub: StandIn, tmp_path: Path,
 def test_a_whole_file_is_waited_for(hub: StandIn, tmp_path: Path, times: int) -> None:
     repository = cached(hub, tmp_path)
     hub.faults.append(Fault("test.jsonl", times=times, status=429, headers={"Retry-After": "0"}))
-    assert whole_file(fetcher(hub), repository, repository.file("test.jsonl")).size == 300
+    reader = Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None, attempts=3))
+    assert whole_file(reader, repository, repository.file("test.jsonl")).size == 300
 
 
 @pytest.mark.parametrize("fault", [Fault("test.jsonl", page=b"<html>log in</html>"), Fault("test.jsonl", cut_to=150)])
