@@ -25,7 +25,7 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
     config: Annotated[
         str,
         typer.Option(
-            help="qualitative, throughput_1k, _2k, _8k, _16k, _32k, or all; of mini, also small.",
+            help="qualitative, throughput_1k, _2k, _8k, _16k, _32k, or all; of mini, also small; of a hub data set, its config.",
             rich_help_panel=_SPEED_BENCH,
         ),
     ] = "qualitative"
@@ -72,7 +72,8 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
         list[str] | None, typer.Option(help="Part of a hub data set; may be repeated.", rich_help_panel=_SETS)
     ] = None
     split: Annotated[
-        str | None, typer.Option(help="Split of a hub data set. Default: test.", rich_help_panel=_SETS)
+        str | None,
+        typer.Option(help="Split of a hub data set. Default: test, validation or train.", rich_help_panel=_SETS),
     ] = None
     num_prompts: Annotated[int, typer.Option(min=1, help="Number of random prompts.", rich_help_panel=_SETS)] = 100
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a random prompt.", rich_help_panel=_SETS)] = 512

@@ -15,8 +15,8 @@ from standin_hub import Repo, StandIn
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.hub.access import Access
-from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
 from nemo_skills_specdec.prompts.hub.http import Fetcher, OfflineError
+from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
 from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
 from nemo_skills_specdec.prompts.sets import spec_bench
