@@ -25,7 +25,8 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
     config: Annotated[
         str,
         typer.Option(
-            help="qualitative, throughput_1k, _2k, _8k, _16k, _32k, or all; of mini, also small; of a hub data set, its config.",
+            help="qualitative, throughput_1k, _2k, _8k, _16k, _32k, or all; of mini, also small; of a hub data set, "
+            "its config.",
             rich_help_panel=_SPEED_BENCH,
         ),
     ] = "qualitative"
