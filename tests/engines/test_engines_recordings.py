@@ -4,11 +4,12 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from server_recordings import acceptance, codes, json_lines_of, json_of, stream_union, text_of, window
+from server_recordings import acceptance, codes, json_lines_of, json_of, stream_union, text_of, tiny_server, window
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.engines import llamacpp, sglang, vllm
 from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.sglang.answers import sample_counts
 from nemo_skills_specdec.engines.sglang.files import parse_lines
 from nemo_skills_specdec.measurement.window import tokens_cut_off
@@ -465,3 +466,48 @@ def test_the_request_metric_file_of_a_tree_agrees_with_its_responses() -> None:
     answers = [json_of(f"sglang-cpu/tree-k8/response_{i}.json") for i in range(6)]
     assert broken == 0
     assert [by_id[answer["id"]] for answer in answers] == [sglang.request_counts(answer, info) for answer in answers]
+
+
+H100 = "sglang-gpu-0.5.23"
+
+
+def phases(case: str) -> list[Any]:
+    return [(case, item["phase"], item["exact"]) for item in json_of(f"{H100}/{case}/summary.json")["phases"]]
+
+
+def info_of(case: str) -> ServerInfo:
+    models = {"data": [{"id": "small", "owned_by": "sglang"}]}
+    with tiny_server({"/v1/models": models, "/server_info": json_of(f"{H100}/{case}/server_info.json")}) as server:
+        return detect(server.url)
+
+
+@pytest.mark.parametrize(("case", "phase", "exact"), [*phases("ngram"), *phases("standalone_sync")])
+def test_sglang_on_an_h100_is_exact_or_bracketed_as_it_is_scheduled(
+    case: str, phase: str, exact: dict[str, Any]
+) -> None:
+    before, after = (f"{H100}/{case}/{phase}_metrics_{end}.txt" for end in ("before", "after"))
+    reading = window(before, after, info_of(case))
+    assert reading.num_drafts == exact["verify"]
+    if case == "standalone_sync":
+        assert reading.counts == counts(exact["verify"], exact["proposed"], exact["correct"], None)
+        return
+    bounds = reading.acceptance_length_bounds
+    assert reading.source == "bounds"
+    assert bounds is not None
+    assert bounds.low <= exact["AL"] <= bounds.high
+    assert [finding.code for finding in reading.findings] == ["bounds"]
+
+
+@pytest.mark.parametrize("case", ["ngram", "standalone_sync"])
+def test_sglangs_responses_on_an_h100_sum_up_to_the_truth(case: str) -> None:
+    (exact,) = [item for _, phase, item in phases(case) if phase == "T0_c32"]
+    info, rows = info_of(case), json_lines_of(f"{H100}/{case}/T0_c32_responses.jsonl")
+    found = [sglang.request_counts(row["response"], info) for row in rows]
+    summed = total(item for item in found if item is not None)
+    assert len(found) - found.count(None) == exact["requests"]
+    assert (summed.num_drafts, summed.num_accepted_tokens) == (exact["verify"], exact["correct"])
+
+
+def test_the_findings_of_sglangs_methods_are_made_from_its_own_word() -> None:
+    assert [finding.code for finding in info_of("ngram").findings] == ["sglang_ngram"]
+    assert [finding.code for finding in info_of("standalone_sync").findings] == ["standalone_first_token"]
