@@ -62,8 +62,8 @@ def impossible(figures: Figures, where: str = "the counters") -> list[Finding]:
         Finding(
             code="impossible_figures",
             severity="invalid",
-            message=f"The figures from {where} are impossible: {told}. They cannot all be of the same answers, so do not "
-            "use them; measure on a server that nobody else uses.",
+            message=f"The figures from {where} are impossible: {told}. They are not all of the same answers, so do "
+            "not use them; measure on a server that nobody else uses.",
             numbers=numbers,
         )
         for told, numbers in broken

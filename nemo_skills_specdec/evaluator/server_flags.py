@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
+from nemo_skills_specdec.engines import vllm
 from nemo_skills_specdec.engines.sglang import facts as sglang
 from nemo_skills_specdec.engines.versions import version_text
-from nemo_skills_specdec.engines.vllm import facts as vllm
 
 _SPECULATES = re.compile(r"(^|\s)(-sc|--speculative)")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from nemo_skills_specdec.engines import vllm
 from nemo_skills_specdec.engines.sglang import facts as sglang
 from nemo_skills_specdec.engines.versions import at_least
-from nemo_skills_specdec.engines.vllm import facts as vllm
 from nemo_skills_specdec.launch.methods import Method, to_sglang, to_vllm
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 
