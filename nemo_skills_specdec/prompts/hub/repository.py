@@ -284,7 +284,7 @@ def _asked(fetcher: Fetcher, repo_id: str, revision: str, ask: Callable[[], T]) 
         except OSError as error:
             if error.errno is None:
                 # What came is not what was announced.
-                reason = str(error).partition(". ")[0]
+                reason = str(error).splitlines()[0].partition(" (")[0]
                 raise DataError(f"{where}: {reason}; nothing of it was kept, run the command again") from error
             raise WriteError(f"cannot write {hub_cache()}: {error.strerror}; free space or set HF_HOME") from error
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
 from nemo_skills_specdec.prompts.hub.parquet import hub_parquet
-from nemo_skills_specdec.prompts.hub.repository import Repository, whole_file
+from nemo_skills_specdec.prompts.hub.repository import Repository, RepositoryFile, whole_file
 from nemo_skills_specdec.prompts.speed_bench.schema import DATASET, RawRow
 
 
-def config_files(repository: Repository, config: str) -> list[str]:
-    """Paths of the files of a config.
+def config_files(repository: Repository, config: str) -> list[RepositoryFile]:
+    """The files of a config.
 
     Raises:
         DataError: there are none.
     """
-    paths = sorted(
-        file.path
-        for file in repository.files
-        if file.path.startswith(f"{config}/test-") and file.path.endswith(".parquet")
-    )
-    if not paths:
+    files = [file for file in repository.files if fnmatch(file.path, f"{config}/test-*.parquet")]
+    if not files:
         raise DataError(f"{DATASET} at {repository.sha[:12]} has no files for {config}; choose another --revision")
-    return paths
+    return sorted(files, key=lambda file: file.path)
 
 
 def raw_rows(access: Access, repository: Repository, config: str) -> tuple[list[RawRow], list[Origin]]:
@@ -35,12 +33,12 @@ def raw_rows(access: Access, repository: Repository, config: str) -> tuple[list[
     """
     rows: list[RawRow] = []
     origins: list[Origin] = []
-    for path in config_files(repository, config):
-        file = repository.file(path)
-        origins.append(Origin(DATASET, repository.sha, path, whole_file(access.fetcher, repository, file).sha256))
+    for file in config_files(repository, config):
+        stored = whole_file(access.fetcher, repository, file)
+        origins.append(Origin(DATASET, repository.sha, file.path, stored.sha256))
         for _, table in hub_parquet(access.fetcher, access.cache, repository, file).tables(RawRow.__struct_fields__):
             try:
                 rows.extend(msgspec.convert(table.to_pylist(), list[RawRow]))
             except msgspec.ValidationError as error:
-                raise DataError(f"{DATASET} {path}: {error}; choose another --revision") from error
+                raise DataError(f"{DATASET} {file.path}: {error}; choose another --revision") from error
     return rows, origins

@@ -266,7 +266,7 @@ def test_own_wording_marks_rows_and_manifest(options: Options, fetcher: Fetcher,
     assert qualitative.wording.standing == "own"
     marked = {row["src_id"] for row in rows(wanted) if row["source"].startswith("own-texts:")}
     assert marked == {"chatrag_2", "chatrag_4", "mmlu_pro(7, 10)", "coser_0", "coser_1"}
-    assert [line for line in said if line.startswith("WARNING: prompts are made with our own wording")]
+    assert [line for line in said if line.startswith("WARNING: Prompts are made with our own wording")]
     throughput = rows(wanted, "throughput_1k")
     assert {row["src_id"] for row in throughput if not row["source"].startswith("own-texts:")} == {"r_0"}
 
@@ -370,6 +370,6 @@ def test_a_full_disk_is_noticed_before_fetching(
     options: Options, fetcher: Fetcher, invented: Invented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match=r"has 0.0 GB free, about 0.4 GB are needed; make room"):
+    with pytest.raises(UsageError, match=r"has 0 MB free, about 0 MB are needed; free space, or choose"):
         run(options, fetcher, tmp_path / "cache")
     assert not [path for path in invented.hub.paths() if "/resolve/" in path]
