@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,94 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with atomic_file(path) as file:
         file.write(content)
+
+
+class LineLog:
+    """A file that grows line by line; each line is on disk within a second of being given.
+
+    A thread of its own writes and syncs in batches, so giving a line costs next to nothing. Where the disk fails, the
+    lines given from then on are not kept here; `failure` says why.
+
+    Attributes:
+        failure: why lines are no longer written; None while they are.
+    """
+
+    SYNC_SECONDS = 0.25
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file and adds to what is there.
+
+        Raises:
+            WriteError: it cannot be opened.
+        """
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise WriteError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+        self.failure: str | None = None
+        self._path = path
+        self._end = self._file.tell()
+        self._waiting: list[bytes] = []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._write_on, name="line-log", daemon=True)
+        self._thread.start()
+
+    def append(self, line: bytes) -> tuple[int, int] | None:
+        """Takes a line, without its end; says from where to where it will lie, or None if it is not kept."""
+        with self._lock:
+            if self.failure is not None:
+                return None
+            start, self._end = self._end, self._end + len(line) + 1
+            self._waiting.append(line)
+            return start, self._end - 1
+
+    def close(self) -> None:
+        """Writes what is waiting, and closes the file."""
+        self._closing.set()
+        self._thread.join()
+        self._file.close()
+
+    def _write_on(self) -> None:
+        while not self._closing.wait(self.SYNC_SECONDS):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        if not waiting or self.failure is not None:
+            return
+        try:
+            self._file.write(b"".join(line + b"\n" for line in waiting))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self.failure = f"cannot write {self._path}: {error.strerror}"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Holds a lock file for as long as the block lasts; yields False if another process holds it.
+
+    Raises:
+        WriteError: the lock file cannot be made.
+    """
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -5,11 +5,24 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
+import typer
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def one_of(choices: Any) -> dict[str, Any]:
+    """What `typer.Option` needs for a list of choices from a `Literal`, which typer knows only outside of lists."""
+    names = get_args(choices)
+
+    def parse(value: str) -> str:
+        if value not in names:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+        return value
+
+    return {"parser": parse, "metavar": f"[{'|'.join(names)}]"}
 
 
 def spread(command: Command) -> Command:

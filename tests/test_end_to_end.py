@@ -10,7 +10,8 @@ from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.errors import ServerError
-from nemo_skills_specdec.measurement.measure import Plan, evaluate
+from nemo_skills_specdec.measurement.measure import Plan, Task
+from nemo_skills_specdec.measurement.measure import measure as measure_task
 from nemo_skills_specdec.records import Message, PromptRow
 
 CATEGORIES = ["coding", "math", "writing", "qa"]
@@ -37,7 +38,7 @@ def measure(server, rows, **plan):
         "load": LoadOptions(concurrency=32),
         **plan,
     }
-    return evaluate("test", rows, Plan(**settings), info, headers={})
+    return measure_task(Task(name="test", rows=rows), Plan(**settings), info, headers={})
 
 
 def ledger_counts(server, run):
@@ -47,7 +48,7 @@ def ledger_counts(server, run):
     }
     return total(
         counts_from_steps(steps[record.response_id]["accepted"], steps[record.response_id]["drafted"])
-        for record in run.records
+        for record in run.evidence.records
     )
 
 
@@ -101,7 +102,7 @@ def test_categories_told_apart_by_counters_add_up_to_the_whole():
     assert evaluation.overall.acceptance.source == "counters"
     assert counts_of(evaluation.overall.acceptance) == truth_of(truth)
     assert sum(part.acceptance.num_drafts for part in evaluation.categories.values()) == truth.num_drafts
-    assert [name for name, _ in run.snapshots] == ["before", *(f"after-{name}" for name in CATEGORIES)]
+    assert list(run.evidence.categories) == CATEGORIES
     assert "steps_without_drafts" in codes(run)
 
 
@@ -117,7 +118,7 @@ def test_later_turns_see_the_models_own_answers():
         run = measure(server, prompts(6, turns=3))
     assert run.evaluation.overall.num_prompts == 6
     assert run.evaluation.overall.num_requests == 18
-    by_turn = {(record.question_id, record.turn): record for record in run.records}
+    by_turn = {(record.question_id, record.turn): record for record in run.evidence.records}
     assert by_turn["q0", 2].prompt_tokens > by_turn["q0", 1].prompt_tokens > by_turn["q0", 0].prompt_tokens
 
 
@@ -126,9 +127,8 @@ def test_other_users_of_the_server_are_noticed_and_do_not_touch_the_responses():
         info = detect(server.base_url)
         body = {"model": info.models[0], "messages": [{"role": "user", "content": "foreign"}], "max_tokens": 8}
         rows = prompts(8)
-        run = evaluate(
-            "test",
-            rows,
+        run = measure_task(
+            Task(name="test", rows=rows),
             Plan(
                 base_url=server.base_url,
                 metrics_urls=(server.base_url,),
@@ -137,7 +137,7 @@ def test_other_users_of_the_server_are_noticed_and_do_not_touch_the_responses():
             ),
             info,
             headers={},
-            progress=foreign_user(f"{server.base_url}/v1/chat/completions", body),
+            hooks=foreign_user(f"{server.base_url}/v1/chat/completions", body),
         )
         truth = ledger_counts(server, run)
     assert counts_of(run.evaluation.overall.acceptance) == truth_of(truth)
@@ -147,17 +147,17 @@ def test_other_users_of_the_server_are_noticed_and_do_not_touch_the_responses():
 
 def foreign_user(url, body):
     """Progress hooks that send more requests than there were warm-ups, from somebody else, after the first of ours."""
-    from nemo_skills_specdec.measurement.measure import Progress
+    from nemo_skills_specdec.measurement.measure import Hooks
 
     done = []
 
-    def exchange(_exchange, _counts):
+    def record(_record):
         if not done:
             done.append(True)
             for _ in range(5):
                 requests.post(url, json=body, timeout=30)
 
-    return Progress(exchange=exchange)
+    return Hooks(record=record)
 
 
 def test_a_server_without_metrics_still_gives_the_statistics_of_its_responses():
@@ -170,7 +170,7 @@ def test_a_server_without_metrics_still_gives_the_statistics_of_its_responses():
 
 def test_a_server_that_says_nothing_is_refused_before_the_prompts_are_sent():
     with start(EmbeddedOptions(disable_log_stats=True, per_request_stats="none")) as server:
-        with pytest.raises(ServerError, match=r"says nothing about acceptance.*--disable-log-stats"):
+        with pytest.raises(ServerError, match=r"no source reports acceptance.*--disable-log-stats"):
             measure(server, prompts(4))
         served = requests.get(f"{server.base_url}/ledger", timeout=30).json()["requests"]
     assert len(served) == LoadOptions().concurrency  # the warm-up

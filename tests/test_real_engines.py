@@ -7,7 +7,8 @@ import pytest
 
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.engines.detect import detect
-from nemo_skills_specdec.measurement.measure import Plan, evaluate
+from nemo_skills_specdec.measurement.measure import Plan, Task
+from nemo_skills_specdec.measurement.measure import measure as measure_task
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 
 VLLM, SGLANG = os.environ.get("SPECDEC_VLLM_URL"), os.environ.get("SPECDEC_SGLANG_URL")
@@ -19,7 +20,7 @@ def measure(url, *, max_tokens=32, **plan):
     info = detect(url)
     request = RequestOptions(model=info.models[0], max_tokens=max_tokens, temperature=0.0)
     settings = {"base_url": url, "metrics_urls": (url,), "request": request, "load": LoadOptions(concurrency=4), **plan}
-    return info, evaluate("mini", rows, Plan(**settings), info, headers={})
+    return info, measure_task(Task(name="mini", rows=rows), Plan(**settings), info, headers={})
 
 
 def counts(acceptance):
@@ -76,7 +77,7 @@ def test_a_real_llamacpp_agrees_with_itself_in_responses_and_counters():
     assert run.evaluation.overall.num_failed == 0
     # Streams tell the steps too, wherever no character was held back; those categories must agree in full.
     told = [
-        (part.acceptance, [record.counts for record in run.records if record.category == name])
+        (part.acceptance, [record.counts for record in run.evidence.records if record.category == name])
         for name, part in run.evaluation.categories.items()
     ]
     complete = [(whole, parts) for whole, parts in told if all(part.num_drafts is not None for part in parts)]

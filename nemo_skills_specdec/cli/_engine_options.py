@@ -6,8 +6,7 @@ import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -21,17 +20,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 ENGINE = "Engine started here"
 
 
-class DraftMethod(str, Enum):
-    """Where drafts come from, in the words that hold for every engine."""
-
-    none = "none"
-    ngram = "ngram"
-    draft_model = "draft_model"
-    eagle = "eagle"
-    eagle3 = "eagle3"
-    mtp = "mtp"
-    suffix = "suffix"
-    dflash = "dflash"
+MethodChoice = Literal["none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix", "dflash"]
+"""Where drafts come from, in the words that hold for every engine."""
 
 
 class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
-from nemo_skills_specdec.client.exchange import Exchange
-from nemo_skills_specdec.measurement.measure import Progress as Hooks
+from nemo_skills_specdec.acceptance import NO_STEPS
+from nemo_skills_specdec.measurement.measure import Hooks
+from nemo_skills_specdec.records import RequestRecord
 
 LINE_SECONDS = 10.0
 """Between two plain lines where there is no terminal to draw in."""
@@ -43,16 +43,16 @@ def live_progress(console: Console, *, prompts: int, requests: int) -> Iterator[
     def stage(name: str) -> None:
         bar.update(task, description=name)
 
-    def exchange(finished: Exchange, found: AcceptanceCounts | None) -> None:
+    def record(finished: RequestRecord) -> None:
         nonlocal counts, done, failed, last_line
         done += 1
         failed += finished.error is not None
-        if found is not None:
-            counts = counts + found
+        if finished.counts is not None:
+            counts = counts + finished.counts
         bar.update(task, advance=1, note=note())
         if not console.is_terminal and time.monotonic() - last_line > LINE_SECONDS:
             last_line = time.monotonic()
             console.print(f"{done} of {requests} requests  {note()}", style="dim")
 
     with bar:
-        yield Hooks(stage=stage, exchange=exchange)
+        yield Hooks(stage=stage, record=record)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+
+from nemo_skills_specdec.errors import UsageError
+
+if TYPE_CHECKING:
+    from nemo_skills_specdec.studies.config import Benchmark
 
 PROMPTS = "Prompts"
 
@@ -36,3 +41,23 @@ class PromptFlags(msgspec.Struct, frozen=True, kw_only=True):
     limit_per_category: Annotated[
         int | None, typer.Option(min=1, help="Only the first N prompts of each category.", rich_help_panel=PROMPTS)
     ] = None
+
+
+def benchmark_of(prompts: PromptFlags) -> Benchmark:
+    """The prompts that these options name.
+
+    Raises:
+        UsageError: two of them exclude each other.
+    """
+    from nemo_skills_specdec.studies.config import Benchmark
+
+    if prompts.benchmark is not None and prompts.prompts is not None:
+        raise UsageError("--benchmark and --prompts exclude each other; give one of them")
+    return Benchmark(
+        name=prompts.benchmark or "mini",
+        config=prompts.config,
+        data_dir=str(prompts.data_dir) if prompts.data_dir is not None else None,
+        prompts=str(prompts.prompts) if prompts.prompts is not None else None,
+        categories=list(prompts.category or ()),
+        limit_per_category=prompts.limit_per_category,
+    )

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 
-from nemo_skills_specdec.cli._engine_options import DraftMethod, EngineFlags, server_fields
+from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, server_fields
+from nemo_skills_specdec.option_groups import one_of
 from nemo_skills_specdec.cli._prompt_options import PROMPTS, PromptFlags
 
 RUNS, REQUEST, LOAD, OUTPUT = "Runs", "Requests", "Load", "Output"
 
 
-class StudyEngine(str, Enum):
-    """Engines that a study can start."""
-
-    vllm = "vllm"
-    sglang = "sglang"
-    llamacpp = "llamacpp"
-    embedded = "embedded"
+StudyEngine = Literal["vllm", "sglang", "llamacpp", "embedded"]
+"""Engines that a study can start."""
 
 
 class StudyFlags(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,19 +27,23 @@ class StudyFlags(msgspec.Struct, frozen=True, kw_only=True):
         str | None, typer.Option(help="A model that no study names: folder or Hub name.", rich_help_panel=RUNS)
     ] = None
     method: Annotated[
-        list[DraftMethod] | None,
-        typer.Option(help="Only this method; may be repeated. Default: the study's.", rich_help_panel=RUNS),
+        list[str] | None,
+        typer.Option(
+            help="Only this method; may be repeated. Default: the study's.",
+            rich_help_panel=RUNS,
+            **one_of(MethodChoice),
+        ),
     ] = None
-    repeats: Annotated[int, typer.Option(min=1, help="Make every run so many times.", rich_help_panel=RUNS)] = 1
+    repeats: Annotated[int, typer.Option(min=1, help="Repeat every run N times.", rich_help_panel=RUNS)] = 1
     skip_baseline: Annotated[
         bool, typer.Option("--skip-baseline", help="No run without speculation.", rich_help_panel=RUNS)
     ] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every command, and run nothing.", rich_help_panel=RUNS)
     ] = False
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Make runs again that failed before.", rich_help_panel=RUNS)
-    ] = False
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Rerun failed runs.", rich_help_panel=RUNS)] = (
+        False
+    )
 
 
 class StudyPromptFlags(PromptFlags, frozen=True, kw_only=True):
@@ -64,11 +63,13 @@ class SamplingFlags(msgspec.Struct, frozen=True, kw_only=True):
 
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (256).", rich_help_panel=REQUEST)] = None
     temperature: Annotated[float | None, typer.Option(min=0.0, help="0 is greedy (0).", rich_help_panel=REQUEST)] = None
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus.", rich_help_panel=REQUEST)] = None
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling probability.", rich_help_panel=REQUEST)
+    ] = None
     seed: Annotated[int | None, typer.Option(help="Sampling seed of every request.", rich_help_panel=REQUEST)] = None
     ignore_eos: Annotated[
         bool,
-        typer.Option("--ignore-eos", help="Write on after the end; misstates acceptance.", rich_help_panel=REQUEST),
+        typer.Option("--ignore-eos", help="Keep generating past EOS (biases acceptance).", rich_help_panel=REQUEST),
     ] = False
 
 
@@ -76,7 +77,7 @@ class LoadFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Options about how the prompts are sent, but for those that a sweep varies."""
 
     max_seconds: Annotated[
-        float | None, typer.Option(help="Start no prompt later than this.", rich_help_panel=LOAD)
+        float | None, typer.Option(help="Stop starting prompts after this many seconds.", rich_help_panel=LOAD)
     ] = None
     warmup: Annotated[
         int | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.launch.command import shell_line
 from nemo_skills_specdec.launch.start import command_of
-from nemo_skills_specdec.measurement.measure import Progress
+from nemo_skills_specdec.measurement.measure import Hooks
 from nemo_skills_specdec.report.study_table import print_study
 from nemo_skills_specdec.studies.config import RunConfig
 from nemo_skills_specdec.studies.execute import Reporter
@@ -30,7 +29,7 @@ def reporter(console: Console) -> Reporter:
     """Tells on stderr what a study does."""
 
     @contextlib.contextmanager
-    def sending(prompts: int, requests: int) -> Iterator[Progress]:
+    def sending(prompts: int, requests: int) -> Iterator[Hooks]:
         with live_progress(console, prompts=prompts, requests=requests) as hooks:
             yield hooks
 
@@ -39,11 +38,6 @@ def reporter(console: Console) -> Reporter:
         waiting=lambda name: show_waiting(console, name),
         sending=sending,
     )
-
-
-def default_directory(name: str) -> Path:
-    """A new study directory below `results`."""
-    return Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
 def dry_run(configs: Sequence[RunConfig], refused: Sequence[Refused]) -> None:

@@ -32,7 +32,7 @@ def diff(
     from nemo_skills_specdec.errors import UsageError
 
     first = _snapshot("", "the text before") if before == "-" else _read(before)
-    reading = read_window([first], [_read(after)], engine=server_type.value if server_type else None)
+    reading = read_window([first], [_read(after)], engine=server_type)
     if reading.engine is None:
         raise UsageError(reading.findings[0].message)
     _print(reading, json_output=json_output)
@@ -44,7 +44,7 @@ def _print(reading: CounterReading, *, json_output: bool) -> None:
     import msgspec
 
     from nemo_skills_specdec.engines.reading import acceptance_of_reading
-    from nemo_skills_specdec.measurement.window import describe_steps
+    from nemo_skills_specdec.measurement.steps import describe_steps
 
     acceptance = acceptance_of_reading(reading)
     acceptance.findings += describe_steps(reading)

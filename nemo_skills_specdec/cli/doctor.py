@@ -39,7 +39,7 @@ def doctor(
     from nemo_skills_specdec.engines.probe import probe_responses
 
     headers = bearer(os.environ.get(api_key_env))
-    info = detect(url, metrics_url or (), headers, server_type=server_type.value if server_type else None)
+    info = detect(url, metrics_url or (), headers, server_type=server_type)
     if probe:
         probe_responses(info, url, headers)
     if json_output:

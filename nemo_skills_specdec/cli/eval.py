@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nemo_skills_specdec.cli._engine_options import DraftMethod, EngineFlags, server_fields
-from nemo_skills_specdec.cli._prompt_options import PromptFlags
-from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
+from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, server_fields
 from nemo_skills_specdec.option_groups import spread
+from nemo_skills_specdec.cli._prompt_options import PromptFlags, benchmark_of
+from nemo_skills_specdec.errors import UsageError
 
 if TYPE_CHECKING:
-    from nemo_skills_specdec.client.exchange import LoadOptions
-    from nemo_skills_specdec.records import Finding, PromptRow
+    from nemo_skills_specdec.launch.methods import MethodName
 
 SERVER, REQUEST, LOAD, OUTPUT, OWN = (
     "Server",
@@ -26,42 +24,11 @@ SERVER, REQUEST, LOAD, OUTPUT, OWN = (
 )
 
 
-class ServerType(str, Enum):
-    """Engines that can be told apart."""
+ServerType = Literal["vllm", "sglang", "llamacpp"]
+Launch = Literal["embedded", "llamacpp", "vllm", "sglang"]
 
-    vllm = "vllm"
-    sglang = "sglang"
-    llamacpp = "llamacpp"
-
-
-class Launch(str, Enum):
-    """Servers that `eval` can start itself."""
-
-    embedded = "embedded"
-    llamacpp = "llamacpp"
-    vllm = "vllm"
-    sglang = "sglang"
-
-
-class Dialect(str, Enum):
-    """Whose metrics the embedded engine speaks."""
-
-    vllm = "vllm"
-    sglang = "sglang"
-
-
-class Api(str, Enum):
-    """OpenAI endpoints."""
-
-    chat = "chat"
-    completions = "completions"
-
-
-class Arrival(str, Enum):
-    """Spacing of a request rate."""
-
-    poisson = "poisson"
-    constant = "constant"
+OWN_METHODS: dict[str, MethodName] = {"embedded": "draft_model", "llamacpp": "ngram"}
+"""What the servers that bring their model along speculate with, unless told otherwise."""
 
 
 @spread
@@ -98,7 +65,9 @@ def eval_command(
         ),
     ] = None,
     prompts: PromptFlags,
-    api: Annotated[Api, typer.Option(help="Endpoint.", rich_help_panel=REQUEST)] = Api.chat,
+    api: Annotated[
+        Literal["chat", "completions"], typer.Option(help="API endpoint.", rich_help_panel=REQUEST)
+    ] = "chat",
     stream: Annotated[
         bool, typer.Option(help="Stream answers; needed for TTFT and TPOT.", rich_help_panel=REQUEST)
     ] = True,
@@ -106,14 +75,16 @@ def eval_command(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="0 is greedy. Printed with every result.", rich_help_panel=REQUEST)
     ] = 0.0,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus.", rich_help_panel=REQUEST)] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling probability.", rich_help_panel=REQUEST)
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Sampling seed sent with every request.", rich_help_panel=REQUEST)
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Samples per request.", rich_help_panel=REQUEST)] = 1,
     ignore_eos: Annotated[
         bool,
-        typer.Option("--ignore-eos", help="Write on after the end; misstates acceptance.", rich_help_panel=REQUEST),
+        typer.Option("--ignore-eos", help="Keep generating past EOS (biases acceptance).", rich_help_panel=REQUEST),
     ] = False,
     chat_template_kwargs: Annotated[
         str | None, typer.Option(help="JSON object, e.g. '{\"enable_thinking\": false}'.", rich_help_panel=REQUEST)
@@ -131,8 +102,8 @@ def eval_command(
         ),
     ] = None,
     arrival: Annotated[
-        Arrival, typer.Option(help="Spacing of the request rate.", rich_help_panel=LOAD)
-    ] = Arrival.poisson,
+        Literal["poisson", "constant"], typer.Option(help="Spacing of the request rate.", rich_help_panel=LOAD)
+    ] = "poisson",
     warmup: Annotated[
         int | None,
         typer.Option(
@@ -141,7 +112,7 @@ def eval_command(
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one request.", rich_help_panel=LOAD)] = 600.0,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Start no prompt later than this.", rich_help_panel=LOAD)
+        float | None, typer.Option(help="Stop starting prompts after this many seconds.", rich_help_panel=LOAD)
     ] = None,
     by_category: Annotated[
         bool | None,
@@ -169,12 +140,12 @@ def eval_command(
             "--model, from an environment of their own.",
             rich_help_panel=OWN,
         ),
-    ] = Launch.embedded,
+    ] = "embedded",
     dialect: Annotated[
-        Dialect, typer.Option(help="Metrics of the embedded engine.", rich_help_panel=OWN)
-    ] = Dialect.vllm,
+        Literal["vllm", "sglang"], typer.Option(help="Metrics of the embedded engine.", rich_help_panel=OWN)
+    ] = "vllm",
     method: Annotated[
-        DraftMethod | None,
+        MethodChoice | None,
         typer.Option(
             help="Drafts. Default: draft_model (embedded), none (vLLM, SGLang), ngram (llama.cpp).",
             rich_help_panel=OWN,
@@ -187,91 +158,69 @@ def eval_command(
 
     Without --server-url a small engine is started on this machine, so that the first numbers need nothing else.
     """
-    from nemo_skills_specdec.cli import _eval_run
-    from nemo_skills_specdec.client.exchange import RequestOptions
+    import msgspec
 
-    if server_url is not None and (method is not None or launch is not Launch.embedded):
-        raise UsageError("--launch and --method are for a server of our own; drop them, or drop --server-url")
-    name, rows, remarks = _rows(prompts)
-    request = RequestOptions(
-        model=model or "",
-        api=api.value,
-        stream=stream,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        n=n,
-        ignore_eos=ignore_eos,
-        chat_template_kwargs=_json_object(chat_template_kwargs, "--chat-template-kwargs"),
-        extra_body=_json_object(extra_body, "--extra-body"),
-    )
-    load = _load(concurrency, request_rate, arrival.value, timeout, max_seconds, bootstrap_seed)
-    _eval_run.run(
-        _eval_run.Job(
-            benchmark=name,
-            rows=rows,
-            remarks=remarks,
-            server_url=server_url,
-            metrics_urls=tuple(metrics_url or ()),
-            server_type=server_type.value if server_type else None,
+    from nemo_skills_specdec.cli import _eval_run
+    from nemo_skills_specdec.launch.methods import Method
+    from nemo_skills_specdec.launch.options import ServerOptions
+    from nemo_skills_specdec.studies.config import OWN_MODEL, Load, Model, RunConfig, Sampling
+
+    if server_url is not None:
+        if method is not None or launch != "embedded":
+            raise UsageError("--launch and --method are for a server started here; drop them, or drop --server-url")
+        if engine != EngineFlags():
+            raise UsageError("options of an engine are for one started here; drop them, or drop --server-url")
+        server = ServerOptions(
+            engine="running",
+            url=server_url,
+            metrics_urls=list(metrics_url or ()),
+            server_type=server_type,
             api_key_env=api_key_env,
-            request_files=request_metrics_dir,
-            request=request,
-            load=load,
-            warmup=warmup,
-            by_category=by_category,
-            output_dir=output_dir,
-            json_output=json_output,
-            strict=strict,
-            seed=bootstrap_seed,
-            launch=launch.value,
-            dialect=dialect.value,
-            method=method.value if method else None,
-            draft_length=draft_length,
+            request_files=str(request_metrics_dir) if request_metrics_dir else None,
+        )
+        drafts = Method(name="as_served")
+    else:
+        name: MethodName = method or OWN_METHODS.get(launch, "none")
+        drafts = Method(
+            name=name,
+            draft_length=draft_length if name != "none" else None,
             draft_model=engine.draft_model,
             draft_tensor_parallel_size=engine.draft_tensor_parallel_size,
-            engine=server_fields(engine),
+            prompt_lookup_min=2 if launch in OWN_METHODS else None,
         )
+        server = msgspec.convert({"engine": launch, "dialect": dialect, **server_fields(engine)}, ServerOptions)
+        if launch == "llamacpp" and server.max_num_seqs is None:
+            server = msgspec.structs.replace(server, max_num_seqs=min(concurrency or 8, 32))
+    config = RunConfig(
+        model=Model(path=model or OWN_MODEL),
+        method=drafts,
+        server=server,
+        benchmark=benchmark_of(prompts),
+        sampling=Sampling(
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            seed=seed,
+            n=n,
+            ignore_eos=ignore_eos,
+            api=api,
+            stream=stream,
+            chat_template_kwargs=_json_object(chat_template_kwargs, "--chat-template-kwargs"),
+            extra_body=_json_object(extra_body, "--extra-body"),
+        ),
+        load=Load(
+            concurrency=concurrency,
+            request_rate=request_rate,
+            arrival=arrival,
+            max_seconds=max_seconds,
+            timeout_seconds=timeout,
+            seed=bootstrap_seed,
+        ),
+        warmup=warmup,
+        by_category=by_category,
+        seed=bootstrap_seed,
     )
-
-
-def _rows(wanted: PromptFlags) -> tuple[str, list[PromptRow], list[Finding]]:
-    """Name, prompts, and what is to be said about them."""
-    from nemo_skills_specdec.prompts.load import load_with_findings
-
-    if wanted.benchmark is not None and wanted.prompts is not None:
-        raise UsageError("--benchmark and --prompts exclude each other; give one of them")
-    loaded = load_with_findings(
-        wanted.prompts or wanted.benchmark or "mini",
-        config=wanted.config,
-        data_dir=wanted.data_dir,
-        categories=wanted.category or (),
-        limit_per_category=wanted.limit_per_category,
-    )
-    return loaded.name, loaded.rows, loaded.findings
-
-
-def _load(
-    concurrency: int | None,
-    request_rate: float | None,
-    arrival: Any,
-    timeout: float,
-    max_seconds: float | None,
-    seed: int,
-) -> LoadOptions:
-    from nemo_skills_specdec.client.exchange import LoadOptions
-
-    if concurrency is None and request_rate is None:
-        concurrency = 8
-    return LoadOptions(
-        concurrency=concurrency,
-        request_rate=request_rate,
-        arrival=arrival,
-        timeout_seconds=timeout,
-        max_seconds=max_seconds,
-        seed=seed,
-    )
+    _eval_run.run(config, output_dir, json_output=json_output, strict=strict)
 
 
 def _json_object(text: str | None, option: str) -> dict[str, Any]:

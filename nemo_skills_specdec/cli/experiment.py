@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nemo_skills_specdec.cli._engine_options import EngineFlags
+from nemo_skills_specdec.option_groups import one_of, spread
 from nemo_skills_specdec.cli._study_options import (
     LOAD,
     RUNS,
@@ -41,8 +42,10 @@ def experiment(
     ] = None,
     group: Annotated[list[str] | None, typer.Option(help="A study by name.", rich_help_panel=RUNS)] = None,
     engine: Annotated[
-        list[StudyEngine] | None,
-        typer.Option(help="Engine of a study; may be repeated. Default: vllm.", rich_help_panel=RUNS),
+        list[str] | None,
+        typer.Option(
+            help="Engine of a study; may be repeated. Default: vllm.", rich_help_panel=RUNS, **one_of(StudyEngine)
+        ),
     ] = None,
     draft_length: Annotated[
         int | None, typer.Option(min=1, help="Draft tokens per step. Default: the method's.", rich_help_panel=RUNS)
@@ -89,11 +92,12 @@ def experiment(
         return
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.cli._study_plan import Wanted, plan
+    from nemo_skills_specdec.studies.one_run import default_directory
     from nemo_skills_specdec.studies.sweep import sweep
 
     files = [Path(target) for target in given if target.endswith(CONFIG_SUFFIXES)]
     names = [*(group or []), *(target for target in given if not target.endswith(CONFIG_SUFFIXES))]
-    engines = [item.value for item in engine or []] or (["vllm", "sglang"] if runs.dry_run else ["vllm"])
+    engines = list(engine or []) or (["vllm", "sglang"] if runs.dry_run else ["vllm"])
     planned, refused = plan(
         Wanted(
             files=files,
@@ -101,7 +105,7 @@ def experiment(
             model=runs.model,
             draft_model=server.draft_model,
             engines=engines,
-            methods=[item.value for item in runs.method or []],
+            methods=list(runs.method or []),
             skip_baseline=runs.skip_baseline,
             base=base,
         )
@@ -114,7 +118,7 @@ def experiment(
     _study_run.run(
         planned,
         refused,
-        output.output_dir or _study_run.default_directory(name),
+        output.output_dir or default_directory(name),
         retry_failed=runs.retry_failed,
         json_output=output.json_output,
     )
@@ -129,12 +133,13 @@ def _hydra(overrides: list[str], *, multirun: bool, dry_run: bool, output: Outpu
         raise UsageError(f"{stray[0]} is no Hydra override; a study by name and overrides do not mix")
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.studies.hydra_app import run_hydra
+    from nemo_skills_specdec.studies.one_run import default_directory
 
     if dry_run:
         # Hydra makes a folder for every job, even for one that does nothing.
         with tempfile.TemporaryDirectory(prefix="ns-specdec-") as folder:
             run_hydra(overrides, Path(folder), multirun=multirun, dry_run=True)
         return
-    study = output.output_dir or _study_run.default_directory("study")
+    study = output.output_dir or default_directory("study")
     outcome = run_hydra(overrides, study, multirun=multirun)
     _study_run.finish(study, outcome, json_output=output.json_output)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from nemo_skills_specdec.cli.eval import Dialect
 from nemo_skills_specdec.errors import UsageError
 
 
@@ -30,7 +29,7 @@ class Statistics(str, Enum):
 
 
 def serve(
-    dialect: Annotated[Dialect, typer.Option(help="Whose endpoints and metrics to speak.")] = Dialect.vllm,
+    dialect: Annotated[Literal["vllm", "sglang"], typer.Option(help="Whose endpoints and metrics to speak.")] = "vllm",
     method: Annotated[Method, typer.Option(help="Where drafts come from.")] = Method.draft_model,
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.")] = 3,
     draft_tree: Annotated[
@@ -67,7 +66,7 @@ def serve(
 
     serve_here(
         EmbeddedOptions(
-            dialect=dialect.value,
+            dialect=dialect,
             method=method.value,
             draft_length=draft_length,
             draft_tree=_tree_text(draft_tree),

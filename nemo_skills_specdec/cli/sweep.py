@@ -32,7 +32,7 @@ def sweep(
     server_url: Annotated[
         str | None, typer.Option(help="Measure this running server, as it is set up.", rich_help_panel=RUNS)
     ] = None,
-    engine: Annotated[StudyEngine, typer.Option(help="Engine to start.", rich_help_panel=RUNS)] = StudyEngine.vllm,
+    engine: Annotated[StudyEngine, typer.Option(help="Engine to start.", rich_help_panel=RUNS)] = "vllm",
     draft_length: Annotated[
         str | None, typer.Option(help="Draft lengths, such as 1..7 or 1,3,5.", rich_help_panel=RUNS)
     ] = None,
@@ -57,6 +57,7 @@ def sweep(
         raise UsageError("say what to sweep: the name of a study, or --model, or --server-url (exactly one of them)")
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.cli._study_plan import Wanted, plan, running
+    from nemo_skills_specdec.studies.one_run import default_directory
     from nemo_skills_specdec.studies.parts import Refused
     from nemo_skills_specdec.studies.sweep import numbers, whole_numbers
     from nemo_skills_specdec.studies.sweep import sweep as multiply
@@ -73,8 +74,8 @@ def sweep(
                 names=[study] if study is not None else [],
                 model=runs.model,
                 draft_model=server.draft_model,
-                engines=[engine.value],
-                methods=[item.value for item in runs.method or []],
+                engines=[engine],
+                methods=list(runs.method or []),
                 skip_baseline=runs.skip_baseline,
                 base=base,
             )
@@ -93,7 +94,7 @@ def sweep(
     _study_run.run(
         configs,
         refused,
-        output.output_dir or _study_run.default_directory(f"sweep-{name}"),
+        output.output_dir or default_directory(f"sweep-{name}"),
         retry_failed=runs.retry_failed,
         json_output=output.json_output,
     )

@@ -18,19 +18,16 @@ import msgspec
 
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
-from nemo_skills_specdec.engines.reading import read_window
+from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.measurement.run_directory import pretty
+from nemo_skills_specdec.measurement.snapshots import Window, one_after_the_other
 from nemo_skills_specdec.records import Finding
 
 SUFFIX = ".specdec.json"
 """Never `.jsonl`: NeMo-Skills takes every such file beside an output for one more seed."""
-
-Window = tuple[list[Snapshot], list[Snapshot]]
-"""Snapshots before and after, one of each per metrics endpoint, in the same order."""
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -66,12 +63,14 @@ class Attempts(msgspec.Struct, kw_only=True):
     Attributes:
         arguments: what the job was asked to do, without secrets.
         server: what the server said about itself when the latest attempt began.
+        contradictions: why the statistics of answers contradict themselves, one of each such answer.
     """
 
     server: ServerInfo
     attempts: list[Attempt]
     arguments: dict[str, Any] = {}
     findings: list[Finding] = []
+    contradictions: list[str] = []
     tool_version: str = __version__
 
 
@@ -147,36 +146,22 @@ def cut_off_requests(attempt: Attempt) -> int:
     return min(unfinished, attempt.concurrency) * attempt.longest_row
 
 
-def joined_windows(attempts: Iterable[Attempt]) -> list[Window]:
-    """The windows of all attempts, those of one set of endpoints that overlap in time joined into one.
+def joined_windows(attempts: Iterable[Attempt]) -> Window | None:
+    """The windows of all attempts as one, those of one set of endpoints that overlap in time joined first.
 
-    An attempt without snapshots at its end has no window; `check_attempts` tells of it.
+    An attempt without snapshots at its end has no window; `check_attempts` tells of it. None without any.
     """
     by_endpoints: dict[tuple[str, ...], list[Window]] = {}
     closed = [attempt for attempt in attempts if attempt.before and attempt.after]
     for attempt in sorted(closed, key=lambda attempt: attempt.before[0].taken_at):
         windows = by_endpoints.setdefault(tuple(item.url for item in attempt.before), [])
-        if windows and attempt.before[0].taken_at < windows[-1][1][0].taken_at:
-            before, after = windows[-1]
-            last = attempt.after if attempt.after[0].taken_at > after[0].taken_at else after
-            windows[-1] = (before, last)
+        if windows and attempt.before[0].taken_at < windows[-1].after[0].taken_at:
+            known = windows[-1]
+            last = attempt.after if attempt.after[0].taken_at > known.after[0].taken_at else known.after
+            windows[-1] = Window(before=known.before, after=last)
         else:
-            windows.append((attempt.before, attempt.after))
-    return [window for windows in by_endpoints.values() for window in windows]
-
-
-def read_windows(windows: Sequence[Window], server: ServerInfo) -> CounterReading | None:
-    """What the counters say over all windows together; None without a window.
-
-    A window is to the next what one endpoint is to another: differences are taken in each, and then added.
-    """
-    if not windows:
-        return None
-    return read_window(
-        [snapshot for before, _ in windows for snapshot in before],
-        [snapshot for _, after in windows for snapshot in after],
-        server,
-    )
+            windows.append(Window(before=attempt.before, after=attempt.after))
+    return one_after_the_other([window for windows in by_endpoints.values() for window in windows])
 
 
 def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Finding]:

@@ -22,22 +22,21 @@ from typing import Any, cast
 from uuid import uuid4
 
 from nemo_skills_specdec.engines.fetch import API_KEY_VARIABLE, bearer
-from nemo_skills_specdec.errors import IdentityError, ServerError, SpecdecError, UsageError
+from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns, together
 from nemo_skills_specdec.evaluator.job import (
     Job,
     Target,
+    as_sent,
     close_job,
-    conclude,
-    contradiction,
-    counts_of_response,
+    conclude_job,
     open_job,
-    request_extras,
     wait_until_reachable,
 )
 from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
 from nemo_skills_specdec.evaluator.server_flags import with_statistics
 from nemo_skills_specdec.evaluator.summary import told_in_words
+from nemo_skills_specdec.measurement.request_statistics import count_answer, request_extras
 from nemo_skills_specdec.records import Finding, RequestRecord
 
 LOG = logging.getLogger("nemo_skills.specdec")
@@ -177,7 +176,7 @@ def task_class() -> type:
                 arguments=_arguments(self.cfg),
                 remarks=self.remarks,
             )
-            self.extras = request_extras(self.job.info)
+            self.extras = request_extras(self.job.info, stream=False)
             self.places = asyncio.Semaphore(self.cfg.max_concurrent_requests)
             try:
                 await super().async_loop(data)
@@ -245,11 +244,9 @@ def task_class() -> type:
             record.finish_reason = result.get("finish_reason")
             record.prompt_tokens = usage.get("prompt_tokens")
             record.completion_tokens = usage.get("completion_tokens", result["num_generated_tokens"])
-            try:
-                record.counts = counts_of_response(told, self.job.info)
-            except IdentityError as broken:
-                self.job.kept.findings.append(contradiction(broken))
-            record.counts_source = "response" if record.counts is not None else None
+            problem = count_answer(record, as_sent(told), self.job.info)
+            if problem is not None:
+                self.job.kept.contradictions.append(problem)
             if record.counts is None and self.job.blind is not None and (record.completion_tokens or 0) > 1:
                 raise ServerError(
                     f"neither the answers nor the metrics tell how many drafts were accepted: {self.job.blind}"
@@ -265,7 +262,7 @@ def task_class() -> type:
                 # A chunk whose merged output is there already.
                 LOG.warning("%s is not there: its rows were merged before, nothing is left to do", output.name)
                 return
-            result, averages, *remarks = told_in_words(conclude(output, self.target))
+            result, averages, *remarks = told_in_words(conclude_job(output, self.target))
             LOG.info(result)
             LOG.info(averages)
             for remark in remarks:

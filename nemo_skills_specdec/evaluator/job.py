@@ -1,6 +1,6 @@
 """A generation job of NeMo-Skills, seen from the server: a window around each attempt, and the counts of each answer.
 
-open_job -> answers (counts_of_response) -> close_job -> conclude
+open_job -> answers (as_sent) -> close_job -> conclude_job
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import EngineName, ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import base_url, fetch, metrics_url
-from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.engines.sglang.files import RequestFiles
-from nemo_skills_specdec.errors import IdentityError, ServerError
+from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.evaluator.attempts import (
     Attempt,
     Attempts,
@@ -32,12 +30,10 @@ from nemo_skills_specdec.evaluator.attempts import (
 from nemo_skills_specdec.evaluator.evaluator import counts_in_files
 from nemo_skills_specdec.evaluator.rows import join_counts, read_rows, records_of, responses_of, write_rows
 from nemo_skills_specdec.evaluator.summary import evaluate_seeds
+from nemo_skills_specdec.measurement.measure import REQUEST_FILE_SECONDS
 from nemo_skills_specdec.measurement.result import Evaluation
-from nemo_skills_specdec.measurement.window import take_settled_snapshots, take_snapshots
+from nemo_skills_specdec.measurement.snapshots import take_settled_snapshots, take_snapshots
 from nemo_skills_specdec.records import Finding
-
-REQUEST_FILE_SECONDS = 10.0
-"""How long to wait for SGLang's request-metric files, which are written after the response."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,26 +106,16 @@ def ask_server(target: Target) -> ServerInfo:
     return info
 
 
-def request_extras(info: ServerInfo) -> dict[str, Any]:
-    """Body fields that ask for statistics in the response; NeMo-Skills does not stream."""
-    return ENGINES[info.engine].request_extras(stream=False, info=info) if info.engine is not None else {}
-
-
-def counts_of_response(response: Mapping[str, Any], info: ServerInfo) -> AcceptanceCounts | None:
-    """The counts in a response as NeMo-Skills' client hands it on; None if it holds none.
+def as_sent(response: Mapping[str, Any]) -> dict[str, Any]:
+    """A response as the server sent it, from what NeMo-Skills' client hands on.
 
     The client (litellm) moves fields of a choice that it does not know into `provider_specific_fields`.
-
-    Raises:
-        IdentityError: the server's numbers contradict each other.
     """
-    if info.engine is None:
-        return None
     choices = []
     for choice in response.get("choices") or []:
         moved = choice.get("provider_specific_fields") if isinstance(choice, Mapping) else None
         choices.append({**choice, **moved} if isinstance(moved, Mapping) else choice)
-    return ENGINES[info.engine].request_counts({**response, "choices": choices}, info)
+    return {**response, "choices": choices}
 
 
 def open_job(
@@ -204,7 +190,7 @@ def close_job(job: Job, status: Literal["complete", "cut_off"]) -> None:
     write_attempts(side_file(job.output), job.kept)
 
 
-def conclude(output: Path, target: Target) -> Evaluation:
+def conclude_job(output: Path, target: Target) -> Evaluation:
     """What the finished output of a job amounts to, whichever attempts it took.
 
     An attempt that was killed between its last answer and its last look at the counters is closed now.
@@ -227,15 +213,6 @@ def conclude(output: Path, target: Target) -> Evaluation:
         cures = f"; {_cures(own.server)}" if own is not None else ""
         raise ServerError(f"nothing tells how many drafts were accepted: {'; '.join(reasons) or 'no source'}{cures}")
     return evaluation
-
-
-def contradiction(error: IdentityError) -> Finding:
-    """The finding for an answer whose statistics contradict themselves."""
-    return Finding(
-        code="identity_broken",
-        severity="invalid",
-        message=f"an answer carries statistics that contradict themselves ({error}); no rate is computed from them",
-    )
 
 
 def _unfinished_rows(output: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import write_atomically
-from nemo_skills_specdec.measurement.result import statistics_or_none
+from nemo_skills_specdec.measurement.request_statistics import with_stepless_answers
 from nemo_skills_specdec.records import RequestRecord, Source
 
 Row = dict[str, Any]
@@ -79,10 +79,7 @@ def records_of(row: Mapping[str, Any]) -> list[RequestRecord]:
             "the output was not written by the generation task of nemo_skills_specdec, so it tells nothing about "
             "drafts; delete it and run again, with GENERATION_MODULE nemo_skills_specdec.evaluator.generation"
         ) from error
-    if any(record.counts is not None for record in records):
-        for record in records:
-            record.counts = statistics_or_none(record)
-    return records
+    return with_stepless_answers(records)
 
 
 def responses_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, AcceptanceCounts | None]:

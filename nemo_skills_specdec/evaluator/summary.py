@@ -15,24 +15,20 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import NO_STEPS, total
 from nemo_skills_specdec.client.exchange import RequestOptions
+from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.evaluator.attempts import (
     Attempts,
     check_attempts,
     cut_off_requests,
     joined_windows,
-    read_windows,
     taking_part,
 )
-from nemo_skills_specdec.measurement.checks import check_reading, check_records, check_request
-from nemo_skills_specdec.measurement.result import (
-    Evaluation,
-    Measured,
-    evaluation_of,
-    has_statistics,
-    per_request_counts,
-    prompts_of,
-)
-from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
+from nemo_skills_specdec.measurement.checks import check_request
+from nemo_skills_specdec.measurement.conclude import conclude
+from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
+from nemo_skills_specdec.measurement.request_statistics import contradictions, has_statistics, per_request_counts
+from nemo_skills_specdec.measurement.result import Evaluation, prompts_of
+from nemo_skills_specdec.records import Acceptance, RequestRecord
 
 Columns = dict[str, Callable[[str, Any, Mapping[str, Any]], "str | None"]]
 """NeMo-Skills' form of a table: column -> (name, value, all values of the line) -> text."""
@@ -50,23 +46,21 @@ def evaluate_seeds(
     records = [record for seed in seeds for record in seed]
     ids = {record.response_id for record in records if record.response_id is not None}
     attempts = taking_part((attempt for item in kept for attempt in item.attempts), ids)
-    reading = read_windows(joined_windows(attempts), kept[0].server) if kept else None
-    complete = has_statistics(records)
-    findings: list[Finding] = []
-    if kept:
-        findings += [finding for item in kept for finding in (*item.findings, *item.server.findings)]
-        findings += [finding for item in kept for finding in check_request(_request(item), item.server)]
-    findings += check_attempts(attempts, relied_on=not complete)
-    if reading is not None:
-        findings += check_reading(reading, records, cut_off=sum(map(cut_off_requests, attempts)))
-    prompts = len({(record.category, record.question_id) for record in records})
-    findings += check_records(records, prompts_planned=prompts, interrupted=False)
-    return evaluation_of(
-        benchmark,
-        Measured(records=records, reading=reading, wall_seconds=busy_seconds(records)),
-        {},
-        findings=list({(finding.code, finding.message): finding for finding in findings}.values()),
+    observed = [finding for item in kept for finding in item.findings]
+    for item in kept[1:]:
+        observed += [*item.server.findings, *check_request(_request(item), item.server)]
+    observed += contradictions([reason for item in kept for reason in item.contradictions])
+    observed += check_attempts(attempts, relied_on=not has_statistics(records))
+    conditions = Conditions(
+        benchmark=benchmark,
+        prompts_planned=len({(record.category, record.question_id) for record in records}),
+        request=_request(kept[0]) if kept else RequestOptions(model=""),
+        observed=observed,
+        cut_off=sum(map(cut_off_requests, attempts)),
+        wall_seconds=busy_seconds(records),
     )
+    server = kept[0].server if kept else ServerInfo(engine=None, base_url="")
+    return conclude(Evidence(conditions=conditions, server=server, records=records, window=joined_windows(attempts)))
 
 
 def busy_seconds(records: Sequence[RequestRecord]) -> float:

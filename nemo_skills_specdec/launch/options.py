@@ -23,6 +23,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         python: of the environment that the engine is installed in; None looks on the PATH.
         url: of a running server.
         metrics_urls: where its counters are, if not at `url`.
+        server_type: what the running server is, if a router hides it.
+        api_key_env: the environment variable that holds a running server's API key; never the key itself.
+        request_files: SGLang's `--export-metrics-to-file-dir` of a running server, if it can be read from here.
         gpu_memory_utilization: share of the GPU's memory. vLLM counts everything in it; SGLang's counterpart
             `--mem-fraction-static` counts weights and cache only.
         max_num_seqs: requests decoded together.
@@ -39,6 +42,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     python: str | None = None
     url: str | None = None
     metrics_urls: list[str] = []
+    server_type: Literal["vllm", "sglang", "llamacpp"] | None = None
+    api_key_env: str = "SPECDEC_API_KEY"
+    request_files: str | None = None
     tensor_parallel_size: int | None = None
     gpu_memory_utilization: float | None = None
     max_num_seqs: int | None = None

@@ -21,7 +21,6 @@ from nemo_skills_specdec.launch.small_models import model_path
 from nemo_skills_specdec.processes import running_server
 
 OnWait = Callable[[float, str], None]
-API_KEY_VARIABLE = "SPECDEC_API_KEY"
 _STOP_SECONDS = 45.0
 """An engine on a GPU takes its time to tear down its workers."""
 
@@ -78,7 +77,8 @@ def start_server(
                 engine="running",
                 base_url=server.url,
                 metrics_urls=tuple(server.metrics_urls) or (server.url,),
-                headers=bearer(os.environ.get(API_KEY_VARIABLE)),
+                headers=bearer(os.environ.get(server.api_key_env)),
+                request_files=Path(server.request_files) if server.request_files is not None else None,
             )
         elif server.engine == "embedded":
             yield stack.enter_context(_embedded(model, method, server))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from nemo_skills_specdec.client.exchange import RequestOptions, Sent
+from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.engines.registry import ENGINES
-from nemo_skills_specdec.measurement.result import has_statistics, per_request_counts
-from nemo_skills_specdec.measurement.window import check_sources, check_traffic, describe_steps, sent_by
+from nemo_skills_specdec.measurement.evidence import SenderDelays
+from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts
+from nemo_skills_specdec.measurement.steps import describe_steps
+from nemo_skills_specdec.measurement.traffic import account_of, check_sources, check_traffic
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 
 SLOW_CLIENT_SECONDS = 0.05
@@ -86,7 +88,7 @@ def check_reading(
     findings += describe_steps(reading)
     if cut_off is None:
         return findings
-    sent = sent_by(records, samples=samples)
+    sent = account_of(records, samples=samples)
     sent = msgspec.structs.replace(sent, failed=sent.failed + cut_off)
     findings += check_traffic(reading, sent, relied_on=not complete, warmup_requests=warmup_requests)
     counts = per_request_counts(records)
@@ -243,10 +245,10 @@ def _dispersion(groups: Sequence[tuple[int, int]]) -> float | None:
     return sum((a - p * d) ** 2 / (d * p * (1 - p)) for a, d in groups) / (len(groups) - 1)
 
 
-def check_client(sendings: Sequence[Sent]) -> list[Finding]:
+def check_client(senders: Sequence[SenderDelays]) -> list[Finding]:
     """Whether this client itself was too slow or too small, so that what it measured is partly its own doing."""
     findings: list[Finding] = []
-    lowered = [sent.lowered_concurrency for sent in sendings if sent.lowered_concurrency is not None]
+    lowered = [sender.lowered_concurrency for sender in senders if sender.lowered_concurrency is not None]
     if lowered:
         findings.append(
             Finding(
@@ -257,16 +259,16 @@ def check_client(sendings: Sequence[Sent]) -> list[Finding]:
                 numbers={"connections": min(lowered)},
             )
         )
-    delays = [delay for sent in sendings for delay in (sent.lateness, sent.dispatch)]
+    delays = [delay for sender in senders for delay in (sender.lateness, sender.dispatch)]
     worst = max((delay.worst_second_p99_seconds or 0.0 for delay in delays), default=0.0)
     if worst < SLOW_CLIENT_SECONDS:
         return findings
-    late = max(sent.lateness.p99_seconds or 0.0 for sent in sendings)
-    unsent = max(sent.dispatch.p99_seconds or 0.0 for sent in sendings)
+    late = max(sender.lateness.p99_seconds or 0.0 for sender in senders)
+    unsent = max(sender.dispatch.p99_seconds or 0.0 for sender in senders)
     effect = (
         "Arrival times are the kernel's, so TTFT and inter-chunk times do not hold this delay, but later requests were "
         "sent late"
-        if all(sent.kernel_times for sent in sendings)
+        if all(sender.kernel_times for sender in senders)
         else "TTFT and inter-chunk times hold that much of the client's own delay"
     )
     findings.append(

@@ -10,9 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, total
+from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import acceptance_of_reading
+from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord, Source, acceptance_of
 from nemo_skills_specdec.statistics import Average, Averages, Prompt, averages, intervals, mean
 
@@ -96,18 +97,6 @@ class Measured(msgspec.Struct, kw_only=True):
     reading: CounterReading | None = None
     request_file: AcceptanceCounts | None = None
     wall_seconds: float = 0.0
-
-
-def has_statistics(records: Sequence[RequestRecord]) -> bool:
-    """Whether every answer says how many of its drafts were accepted."""
-    answered = [record for record in records if record.error is None]
-    return bool(answered) and all(record.counts is not None for record in answered)
-
-
-def per_request_counts(records: Sequence[RequestRecord]) -> AcceptanceCounts | None:
-    """The sum over all answers that carry statistics; None if none does."""
-    known = [record.counts for record in records if record.counts is not None]
-    return total(known) if known else None
 
 
 def prompts_of(records: Sequence[RequestRecord]) -> list[Prompt]:
@@ -241,13 +230,6 @@ def averages_of(
         request_mean=Average(over=0, acceptance_length=None, acceptance_rate=None),
         category_macro=Average(over=len(lengths), acceptance_length=mean(lengths), acceptance_rate=mean(rates)),
     )
-
-
-def statistics_or_none(record: RequestRecord) -> AcceptanceCounts | None:
-    """Counts of a record; an answer of one token had no verification step, which some engines report as nothing."""
-    if record.counts is None and record.error is None and record.completion_tokens in (0, 1):
-        return NO_STEPS
-    return record.counts
 
 
 def _span(records: Sequence[RequestRecord]) -> float:

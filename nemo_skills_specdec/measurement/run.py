@@ -1,22 +1,49 @@
-"""A run directory read back: everything that was measured, as plain data."""
+"""A run directory read back: everything that was measured, as plain data, and its result computed again."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.measurement.conclude import conclude
+from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
 from nemo_skills_specdec.measurement.result import Evaluation
-from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, OUTPUT, SNAPSHOTS, Manifest
+from nemo_skills_specdec.measurement.run_directory import (
+    MANIFEST,
+    METRICS,
+    OUTPUT,
+    SNAPSHOTS,
+    Manifest,
+    SnapshotFile,
+)
+from nemo_skills_specdec.measurement.snapshots import Window
+from nemo_skills_specdec.measurement.warm_up import warm_up_requests
 from nemo_skills_specdec.records import Message, RequestRecord
 
 Kind = TypeVar("Kind")
 
-_SNAPSHOT = re.compile(r"(?P<number>\d+)-(?P<name>.+)-(?P<endpoint>\d+)\.txt")
+_OLD_SNAPSHOT = re.compile(r"(?P<number>\d+)-(?P<name>.+)-(?P<endpoint>\d+)\.txt")
+_OBSERVED = {
+    "client_slow",
+    "dataset_changed",
+    "emulated_prompts",
+    "guidellm_unknown_requests",
+    "request_file_broken_lines",
+    "request_records_missing",
+    "server_not_fresh",
+    "turns_left_out",
+}
+"""Findings that were made on the way, of which answers and snapshots do not tell. Version 0.1 kept them only among the
+results."""
 
 
 class OutputRow(msgspec.Struct, kw_only=True):
@@ -33,24 +60,58 @@ class OutputRow(msgspec.Struct, kw_only=True):
     requests: list[RequestRecord]
 
 
+class SnapshotSet(msgspec.Struct, frozen=True, kw_only=True):
+    """Snapshots that were taken together, one of each metrics endpoint.
+
+    Attributes:
+        category: whose window ends with it, where each category had one of its own.
+    """
+
+    category: str | None
+    taken: list[Snapshot]
+
+
 class Run(msgspec.Struct, kw_only=True):
     """One run: what was asked, every answer, the raw metrics texts, and what it amounts to.
 
     Attributes:
         rows: one a prompt, in the order of the prompts; those that were never sent are left out.
-        snapshots: by name, in the order taken; one of each metrics endpoint.
+        snapshots: in the order taken; the end of one window is the start of the next.
     """
 
     directory: Path
     manifest: Manifest
     evaluation: Evaluation
     rows: list[OutputRow]
-    snapshots: list[tuple[str, list[Snapshot]]]
+    snapshots: list[SnapshotSet]
 
     @property
     def records(self) -> list[RequestRecord]:
         """The requests of all prompts, turn by turn."""
         return [record for row in self.rows for record in row.requests]
+
+    def recompute(self) -> Evaluation:
+        """The result computed again from answers and snapshots; equal to `evaluation` for the same version."""
+        return conclude(self.evidence())
+
+    def evidence(self) -> Evidence:
+        """All that the result rests on."""
+        sets = self.snapshots
+        return Evidence(
+            conditions=self.manifest.conditions or _old_conditions(self),
+            server=self.manifest.server,
+            records=self.records,
+            window=Window(before=sets[0].taken, after=sets[-1].taken) if len(sets) > 1 else None,
+            categories={
+                last.category: Window(before=first.taken, after=last.taken)
+                for first, last in pairwise(sets)
+                if last.category is not None
+            },
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One flat dictionary a request, for a data frame; times in seconds, rates as fractions."""
+        return [_flat(row, record) for row in self.rows for record in row.requests]
 
 
 def load_run(directory: Path | str) -> Run:
@@ -63,42 +124,117 @@ def load_run(directory: Path | str) -> Run:
     if not (path / METRICS).is_file():
         raise DataError(f"{path} is not a finished run: it holds no {METRICS}")
     manifest = _decoded(path / MANIFEST, Manifest)
-    return Run(
-        directory=path,
-        manifest=manifest,
-        evaluation=_decoded(path / METRICS, Evaluation),
-        rows=_rows(path / OUTPUT),
-        snapshots=_snapshots(path / SNAPSHOTS, manifest.arguments),
-    )
+    evaluation = _decoded(path / METRICS, Evaluation)
+    rows = _read(path / OUTPUT, msgspec.json.Decoder(OutputRow).decode_lines)
+    for record in (record for row in rows for record in row.requests):
+        # Version 0.1 said only in its error that a request had been interrupted.
+        if record.outcome is None and record.error == "interrupted":
+            record.outcome = "interrupted"
+    if manifest.snapshots:
+        snapshots = _snapshots(path / SNAPSHOTS, manifest.snapshots)
+    else:
+        snapshots = _old_snapshots(path / SNAPSHOTS, manifest.arguments, list(evaluation.categories))
+    return Run(directory=path, manifest=manifest, evaluation=evaluation, rows=rows, snapshots=snapshots)
 
 
 def _decoded(path: Path, kind: type[Kind]) -> Kind:
+    return _read(path, msgspec.json.Decoder(kind).decode)
+
+
+def _read(path: Path, decode: Callable[[bytes], Kind]) -> Kind:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return decode(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise DataError(f"{path} was not written by this tool, or is damaged ({error})") from error
 
 
-def _rows(path: Path) -> list[OutputRow]:
-    try:
-        return msgspec.json.Decoder(OutputRow).decode_lines(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{path} was not written by this tool, or is damaged ({error})") from error
+def _snapshots(folder: Path, files: Sequence[SnapshotFile]) -> list[SnapshotSet]:
+    sets: dict[int, SnapshotSet] = {}
+    for file in files:
+        text = _read(folder / file.file, lambda content: content.decode("utf-8", "surrogateescape"))
+        snapshot = Snapshot(url=file.url, taken_at=file.taken_at, status=file.status, text=text, error=file.error)
+        sets.setdefault(file.number, SnapshotSet(category=file.category, taken=[])).taken.append(snapshot)
+    return [sets[number] for number in sorted(sets)]
 
 
-def _snapshots(folder: Path, arguments: dict[str, Any]) -> list[tuple[str, list[Snapshot]]]:
+def _old_snapshots(folder: Path, arguments: dict[str, Any], categories: Sequence[str]) -> list[SnapshotSet]:
+    """The snapshots of version 0.1, which kept of them no more than text, order and the file's name."""
     urls = [str(url) for url in arguments.get("metrics_urls") or ()]
-    taken: dict[int, tuple[str, list[Snapshot]]] = {}
-    for path in sorted(folder.glob("*.txt")):
-        found = _SNAPSHOT.fullmatch(path.name)
-        if found is None:
-            continue
-        endpoint = int(found["endpoint"])
-        url = urls[endpoint] if endpoint < len(urls) else path.name
-        snapshot = Snapshot(url=url, taken_at=path.stat().st_mtime, text=path.read_text(errors="replace"))
-        taken.setdefault(int(found["number"]), (found["name"], []))[1].append(snapshot)
-    return [taken[number] for number in sorted(taken)]
+    found = [(match, path) for path in folder.glob("*.txt") if (match := _OLD_SNAPSHOT.fullmatch(path.name))]
+    found.sort(key=lambda item: (int(item[0]["number"]), int(item[0]["endpoint"])))
+    several = len({match["number"] for match, _ in found}) > 2
+    sets: dict[int, SnapshotSet] = {}
+    for match, path in found:
+        number, endpoint = int(match["number"]), int(match["endpoint"])
+        # Windows by category came in the order in which the result names the categories.
+        category = categories[number - 1] if several and 0 < number <= len(categories) else None
+        text = _read(path, lambda content: content.decode("utf-8", "surrogateescape"))
+        snapshot = Snapshot(
+            url=urls[endpoint] if endpoint < len(urls) else path.name,
+            taken_at=path.stat().st_mtime,
+            text=text,
+            error=None if text else "the metrics could not be read when the run was made",
+        )
+        sets.setdefault(number, SnapshotSet(category=category, taken=[])).taken.append(snapshot)
+    return [sets[number] for number in sorted(sets)]
+
+
+def _old_conditions(run: Run) -> Conditions:
+    """The conditions of a run of version 0.1, which did not keep them apart from arguments and results."""
+    arguments, evaluation = run.manifest.arguments, run.evaluation
+    interrupted = evaluation.status == "interrupted"
+    overall = evaluation.overall
+    load = msgspec.convert(arguments.get("load", {}), LoadOptions)
+    request_file = evaluation.sources.get("request_file")
+    several = len(run.snapshots) > 2
+    return Conditions(
+        benchmark=evaluation.benchmark,
+        prompts_planned=len(run.manifest.prompts_sha256),
+        request=msgspec.convert(arguments.get("request", {"model": ""}), RequestOptions),
+        observed=[finding for finding in overall.acceptance.findings if finding.code in _OBSERVED],
+        request_file=msgspec.convert(
+            {name: getattr(request_file, name) for name in AcceptanceCounts.__struct_fields__}, AcceptanceCounts
+        )
+        if request_file is not None
+        else None,
+        warmup_requests=arguments.get("warmup_requests") or warm_up_requests(load),
+        cut_off=None if interrupted else 0,
+        interrupted=interrupted,
+        wall_seconds=overall.speed.wall_seconds,
+        category_wall_seconds={name: part.speed.wall_seconds for name, part in evaluation.categories.items()}
+        if several
+        else {},
+        seed=arguments.get("seed") or 0,
+    )
+
+
+def _flat(row: OutputRow, record: RequestRecord) -> dict[str, Any]:
+    counts = record.counts
+    figures = {
+        name: getattr(counts, name) if counts is not None else None
+        for name in ("num_drafts", "num_draft_tokens", "num_accepted_tokens", "acceptance_length", "acceptance_rate")
+    }
+    fields = (
+        "turn",
+        "response_id",
+        "status",
+        "error",
+        "finish_reason",
+        "prompt_tokens",
+        "completion_tokens",
+        "start_time",
+        "end_time",
+        "queue_seconds",
+        "ttft_seconds",
+        "tpot_seconds",
+        "generation",
+    )
+    return {
+        "question_id": row.question_id,
+        "category": row.category,
+        "sub_category": row.sub_category,
+        **{name: getattr(record, name) for name in fields},
+        **figures,
+    }

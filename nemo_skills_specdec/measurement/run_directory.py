@@ -2,8 +2,11 @@
 
 output.jsonl     one row a prompt, in NeMo-Skills' field names, the requests of its turns inside
 metrics.json     the `Evaluation`
-manifest.json    what was asked, of which server, with which prompts and versions
+manifest.json    what was asked, of which server, with which prompts and versions, and how it went
 snapshots/       the raw /metrics texts, in the order taken
+answers.jsonl    only while the run goes on, or after it was killed: every request as it ended
+
+Everything is on disk within a second of its being known, so that a run that is killed loses nothing.
 """
 
 from __future__ import annotations
@@ -11,46 +14,194 @@ from __future__ import annotations
 import contextlib
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
-from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.files import write_atomically
-from nemo_skills_specdec.measurement.result import Evaluation
+from nemo_skills_specdec.errors import UsageError, WriteError
+from nemo_skills_specdec.files import LineLog, atomic_file, locked, write_atomically
+from nemo_skills_specdec.measurement.evidence import Conditions
+from nemo_skills_specdec.measurement.measure import Edge, Measurement
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
 
 OUTPUT = "output.jsonl"
 METRICS = "metrics.json"
 MANIFEST = "manifest.json"
 SNAPSHOTS = "snapshots"
+ANSWERS = "answers.jsonl"
+_LOCK = ".lock"
+_PACKAGES = ("msgspec", "numpy", "aiohttp", "requests", "prometheus_client")
+
+
+class SnapshotFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A metrics text in the run directory, and all that its name does not say.
+
+    Attributes:
+        number: of the set of snapshots that were taken together, one of each endpoint.
+        end: whether it stands at the start or at the end of a window.
+        category: whose window ends with it, where each category had one of its own.
+    """
+
+    file: str
+    number: int
+    end: Literal["before", "after"]
+    category: str | None = None
+    url: str
+    taken_at: float
+    status: int | None = None
+    error: str | None = None
 
 
 class Manifest(msgspec.Struct, kw_only=True):
     """The content of `manifest.json`.
 
     Attributes:
+        status: `running` from the start; for ever, if the run was killed.
         arguments: what the run was asked to do; the API key is never among them.
         server: white-listed answers of the server about itself.
         prompts_sha256: by question id; the hash of the messages, whatever file they came from.
+        conditions: how the measurement went; None in directories of version 0.1 and while it goes on.
+        snapshots: the metrics texts, in the order taken; empty in directories of version 0.1.
     """
 
     tool_version: str
     python_version: str
     platform: str
     package_versions: dict[str, str]
+    status: Literal["running", "complete", "interrupted"] = "complete"
     started_at: str
-    ended_at: str
+    ended_at: str | None = None
     arguments: dict[str, Any]
     server: ServerInfo
     prompts_sha256: dict[str, str]
+    conditions: Conditions | None = None
+    snapshots: list[SnapshotFile] = []
+
+
+class RunWriter:
+    """Writes one run, from its start to its end. A full disk stops no measurement: `finish` tells of it.
+
+    Attributes:
+        directory: the run directory.
+        manifest: as last written.
+    """
+
+    def __init__(self, directory: Path, rows: Sequence[PromptRow], manifest: Manifest) -> None:
+        """Writes the manifest of a run that is about to start.
+
+        Raises:
+            WriteError: the directory cannot be written.
+        """
+        self.directory = directory
+        self.manifest = manifest
+        self._rows = rows
+        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+        self._sets = 0
+        self._unwritten: dict[str, bytes] = {}
+        self._log = LineLog(directory / ANSWERS)
+        write_atomically(directory / MANIFEST, pretty(manifest))
+
+    def record(self, record: RequestRecord) -> None:
+        """Keeps a request that ended. Its text then lies on disk, and no longer in the record."""
+        place = self._log.append(msgspec.json.encode(record))
+        if place is not None:
+            self._places[record.question_id, record.turn] = place
+            record.generation = ""
+            record.reasoning = None
+
+    def snapshots(self, taken: Sequence[Snapshot], edge: Edge) -> None:
+        """Keeps snapshots that were taken together."""
+        name = edge.end if edge.category is None else f"{edge.end}-{edge.category}"
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80]
+        for endpoint, snapshot in enumerate(taken):
+            file = f"{self._sets:02d}-{safe}-{endpoint}.txt"
+            told = {key: getattr(snapshot, key) for key in ("url", "taken_at", "status", "error")}
+            entry = SnapshotFile(file=file, number=self._sets, end=edge.end, category=edge.category, **told)
+            self.manifest.snapshots.append(entry)
+            self._unwritten[file] = snapshot.text.encode("utf-8", "surrogateescape")
+        self._sets += 1
+        with contextlib.suppress(WriteError):
+            self._write_snapshots(self.directory)
+            write_atomically(self.directory / MANIFEST, pretty(self.manifest))
+
+    def finish(self, measurement: Measurement) -> None:
+        """Writes rows, manifest and, last of all, metrics: a directory with `metrics.json` is complete.
+
+        If the disk is full, the whole run is written into the system's temporary folder instead.
+
+        Raises:
+            WriteError: it could not be written here; the message says where it is.
+        """
+        self.manifest.status = measurement.evaluation.status
+        self.manifest.ended_at = utc(measurement.ended_at)
+        self.manifest.conditions = measurement.evidence.conditions
+        self._log.close()
+        try:
+            self._write_all(self.directory, measurement)
+        except WriteError as error:
+            raise self._rescued(measurement, error) from error
+        (self.directory / ANSWERS).unlink()
+
+    def abandon(self) -> None:
+        """Closes the files of a run that has no result; what was answered stays on disk."""
+        self._log.close()
+        if not self._places:
+            for file in (ANSWERS, MANIFEST):
+                (self.directory / file).unlink(missing_ok=True)
+
+    def _rescued(self, measurement: Measurement, error: WriteError) -> WriteError:
+        """Writes the run elsewhere; the error that tells where it is."""
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="ns-specdec-run-"))
+            for file in self.manifest.snapshots:
+                written = self.directory / SNAPSHOTS / file.file
+                if file.file not in self._unwritten:
+                    self._unwritten[file.file] = written.read_bytes()
+            self._write_all(folder, measurement)
+        except (OSError, WriteError) as second:
+            return WriteError(
+                f"{error}; nor can the run be written to the temporary folder ({second}), so what is printed is all "
+                f"that is kept besides {self.directory / ANSWERS}"
+            )
+        return WriteError(f"{error}; the run is in {folder} instead, move it where there is space")
+
+    def _write_all(self, folder: Path, measurement: Measurement) -> None:
+        self._write_snapshots(folder)
+        self._write_output(folder / OUTPUT, measurement.evidence.records)
+        write_atomically(folder / MANIFEST, pretty(self.manifest))
+        write_atomically(folder / METRICS, pretty(measurement.evaluation))
+
+    def _write_snapshots(self, folder: Path) -> None:
+        for file in list(self._unwritten):
+            write_atomically(folder / SNAPSHOTS / file, self._unwritten[file])
+            del self._unwritten[file]
+
+    def _write_output(self, path: Path, records: Sequence[RequestRecord]) -> None:
+        """One output row a prompt, in the order of the prompts; texts come from the log, one prompt at a time."""
+        by_prompt: dict[str, list[RequestRecord]] = {}
+        for record in records:
+            by_prompt.setdefault(record.question_id, []).append(record)
+        with (self.directory / ANSWERS).open("rb") as log, atomic_file(path) as output:
+            for row in self._rows:
+                turns = [self._with_text(record, log) for record in by_prompt.get(row.question_id, [])]
+                if turns:
+                    output.write(msgspec.json.encode(output_row(row, turns)) + b"\n")
+
+    def _with_text(self, record: RequestRecord, log: BinaryIO) -> RequestRecord:
+        start, end = self._places.get((record.question_id, record.turn), (0, 0))
+        if start == end:
+            return record
+        log.seek(start)
+        kept = msgspec.json.decode(log.read(end - start), type=RequestRecord)
+        return msgspec.structs.replace(record, generation=kept.generation, reasoning=kept.reasoning)
 
 
 def prepare_directory(path: Path) -> None:
@@ -71,6 +222,19 @@ def prepare_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps other runs out of a directory.
+
+    Raises:
+        UsageError: another run is in it.
+    """
+    with locked(path / _LOCK) as mine:
+        if not mine:
+            raise UsageError(f"{path} is in use by another run; give another --output-dir")
+        yield
+
+
+@contextlib.contextmanager
 def removed_if_empty(path: Path) -> Iterator[None]:
     """Takes the prepared directory away again if the block fails before anything is in it."""
     try:
@@ -82,12 +246,12 @@ def removed_if_empty(path: Path) -> Iterator[None]:
         raise
 
 
-def manifest_of(
-    arguments: Mapping[str, Any], server: ServerInfo, rows: Sequence[PromptRow], started_at: float, ended_at: float
+def new_manifest(
+    arguments: Mapping[str, Any], server: ServerInfo, rows: Sequence[PromptRow], started_at: float
 ) -> Manifest:
-    """The manifest of a run that started and ended at these times (seconds since the epoch)."""
+    """The manifest of a run that starts at this time (seconds since the epoch)."""
     packages: dict[str, str] = {}
-    for name in ("aiohttp", "msgspec", "numpy", "prometheus_client", "requests"):
+    for name in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             packages[name] = version(name)
     return Manifest(
@@ -95,60 +259,35 @@ def manifest_of(
         python_version=sys.version.split()[0],
         platform=platform.platform(),
         package_versions=packages,
-        started_at=_utc(started_at),
-        ended_at=_utc(ended_at),
+        status="running",
+        started_at=utc(started_at),
         arguments=dict(arguments),
         server=server,
         prompts_sha256={row.question_id: prompt_sha256(row.messages) for row in rows},
     )
 
 
-def output_rows(rows: Sequence[PromptRow], records: Sequence[RequestRecord]) -> list[dict[str, Any]]:
-    """One output row a prompt, in the order of the prompts, in NeMo-Skills' field names.
+def output_row(row: PromptRow, turns: Sequence[RequestRecord]) -> dict[str, Any]:
+    """The output row of a prompt, in NeMo-Skills' field names.
 
     For a multi-turn prompt `generation` is a list with an entry a turn, `num_generated_tokens` their sum.
     """
-    by_prompt: dict[str, list[RequestRecord]] = {}
-    for record in records:
-        by_prompt.setdefault(record.question_id, []).append(record)
-    output = []
-    for row in rows:
-        turns = sorted(by_prompt.get(row.question_id, []), key=lambda record: record.turn)
-        if not turns:
-            continue
-        tokens = [turn.completion_tokens for turn in turns if turn.completion_tokens is not None]
-        generations = [turn.generation for turn in turns]
-        errors = [f"turn {turn.turn}: {turn.error}" for turn in turns if turn.error is not None]
-        output.append(
-            {
-                **msgspec.to_builtins(row),
-                "generation": generations if len(turns) > 1 else generations[0],
-                "num_generated_tokens": sum(tokens) if tokens else None,
-                "finish_reason": turns[-1].finish_reason,
-                "generation_start_time": min(turn.start_time for turn in turns),
-                "generation_end_time": max(turn.end_time for turn in turns),
-                "generation_time": sum(turn.end_time - turn.start_time for turn in turns),
-                "response_ids": [turn.response_id for turn in turns],
-                "error": "; ".join(errors) or None,
-                "requests": [msgspec.to_builtins(turn) for turn in turns],
-            }
-        )
-    return output
-
-
-def write_snapshots(path: Path, snapshots: Sequence[tuple[str, Sequence[Snapshot]]]) -> None:
-    """Writes raw metrics texts as `snapshots/<number>-<name>-<endpoint>.txt`, in the order taken."""
-    for number, (name, taken) in enumerate(snapshots):
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-        for endpoint, snapshot in enumerate(taken):
-            write_atomically(path / SNAPSHOTS / f"{number:02d}-{safe}-{endpoint}.txt", snapshot.text.encode())
-
-
-def write_run(path: Path, *, rows: Sequence[Mapping[str, Any]], evaluation: Evaluation, manifest: Manifest) -> None:
-    """Writes rows, manifest and, last of all, metrics: a directory with `metrics.json` is complete."""
-    write_atomically(path / OUTPUT, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    write_atomically(path / MANIFEST, pretty(manifest))
-    write_atomically(path / METRICS, pretty(evaluation))
+    turns = sorted(turns, key=lambda record: record.turn)
+    tokens = [turn.completion_tokens for turn in turns if turn.completion_tokens is not None]
+    generations = [turn.generation for turn in turns]
+    errors = [f"turn {turn.turn}: {turn.error}" for turn in turns if turn.error is not None]
+    return {
+        **msgspec.to_builtins(row),
+        "generation": generations if len(turns) > 1 else generations[0],
+        "num_generated_tokens": sum(tokens) if tokens else None,
+        "finish_reason": turns[-1].finish_reason,
+        "generation_start_time": min(turn.start_time for turn in turns),
+        "generation_end_time": max(turn.end_time for turn in turns),
+        "generation_time": sum(turn.end_time - turn.start_time for turn in turns),
+        "response_ids": [turn.response_id for turn in turns],
+        "error": "; ".join(errors) or None,
+        "requests": [msgspec.to_builtins(turn) for turn in turns],
+    }
 
 
 def pretty(value: object) -> bytes:
@@ -156,5 +295,6 @@ def pretty(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """A time in seconds since the epoch, as ISO 8601."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

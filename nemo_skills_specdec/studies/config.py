@@ -83,6 +83,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     top_p: float | None = None
     max_tokens: int = 256
     seed: int | None = None
+    n: int = 1
     ignore_eos: bool = False
     api: Literal["chat", "completions"] = "chat"
     stream: bool = True

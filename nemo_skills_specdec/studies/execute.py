@@ -21,18 +21,19 @@ from nemo_skills_specdec.engines.remarks import REMEMBERS
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.start import Started
-from nemo_skills_specdec.measurement.measure import Measurement, Plan, Progress, evaluate
-from nemo_skills_specdec.measurement.run_directory import (
-    manifest_of,
-    output_rows,
-    prepare_directory,
-    pretty,
-    write_run,
-    write_snapshots,
-)
-from nemo_skills_specdec.records import Finding, PromptRow
+from nemo_skills_specdec.measurement.measure import Hooks, Measurement, Plan, Task, measure, send_with_client
+from nemo_skills_specdec.measurement.run_directory import RunWriter, new_manifest, prepare_directory, pretty
+from nemo_skills_specdec.prompts.load import LoadedPrompts
+from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.studies import guidellm
-from nemo_skills_specdec.studies.config import RunConfig, config_hash, config_yaml, load_options, request_options
+from nemo_skills_specdec.studies.config import (
+    OWN_MODEL,
+    RunConfig,
+    config_hash,
+    config_yaml,
+    load_options,
+    request_options,
+)
 from nemo_skills_specdec.studies.prompts import EMULATED, load_prompts, server_tokenizer
 
 CONFIG = "config.yaml"
@@ -53,16 +54,18 @@ class Reporter(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         say: a line about what comes next or what happened.
+        detected: told what the server is, what will be sent, from which prompt set and how many prompts of it.
         waiting: around the start of a server: given its name, yields what is called while it loads.
         sending: around the sending: given the numbers of prompts and of requests, yields the client's hooks.
     """
 
     say: Callable[[str], None] = lambda _: None
+    detected: Callable[[ServerInfo, Plan, str, int], None] = lambda _info, _plan, _name, _prompts: None
     waiting: Callable[[str], AbstractContextManager[Callable[[float, str], None]]] = lambda _: contextlib.nullcontext(
         lambda _seconds, _line: None
     )
-    sending: Callable[[int, int], AbstractContextManager[Progress]] = lambda _prompts, _requests: (
-        contextlib.nullcontext(Progress())
+    sending: Callable[[int, int], AbstractContextManager[Hooks]] = lambda _prompts, _requests: contextlib.nullcontext(
+        Hooks()
     )
 
 
@@ -88,6 +91,7 @@ def execute(
     started: Started,
     directory: Path,
     *,
+    prompts: LoadedPrompts | None = None,
     findings: tuple[Finding, ...] = (),
     flushed: bool = False,
     reporter: Reporter | None = None,
@@ -95,20 +99,22 @@ def execute(
     """Measures a running server as a config says, and writes everything into the run's directory.
 
     Args:
-        directory: from `new_directory`.
+        directory: prepared, and held.
+        prompts: where they are known already; None to load those that the config names.
         findings: remarks on the server's state, added to those of the run.
         flushed: whether the server's caches were emptied just now, so that it remembers no earlier prompt.
 
     Raises:
         UsageError: the server cannot be measured, or the prompts cannot be had.
+        WriteError: the directory cannot be written, so nothing was measured.
     """
     reporter = reporter or Reporter()
-    info = detect(started.base_url, started.metrics_urls, started.headers)
+    info = _server_info(config, started)
     if flushed:
         info.findings = [finding for finding in info.findings if finding.code != REMEMBERS]
-    _check_speculation(config, info)
-    model = config.server.served_model_name or (info.models[0] if info.models else config.model.path)
-    rows, remarks = prompts_of(config, started, model)
+    model = _model_name(config, info)
+    prompts = prompts or prompts_of(config, started, model)
+    rows, remarks = prompts.rows, [*prompts.findings, *findings]
     plan = Plan(
         base_url=started.base_url,
         metrics_urls=started.metrics_urls,
@@ -119,14 +125,63 @@ def execute(
         request_files=started.request_files,
         seed=config.seed,
     )
-    said = [*remarks, *findings]
+    send = send_with_client
     if config.load.generator == "guidellm":
-        run = guidellm.measure(config, rows, plan, info, directory, headers=started.headers, remarks=said)
-    else:
-        with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as progress:
-            run = evaluate(config.label, rows, plan, info, headers=started.headers, remarks=said, progress=progress)
-    write(directory, config, started, info, rows, plan, run)
-    return run
+        rows, left_out = guidellm.check(config, rows, started.headers)
+        remarks += left_out
+        send = guidellm.sender(config, directory)
+    reporter.detected(info, plan, prompts.name, len(rows))
+    if not (directory / CONFIG).exists():
+        write_atomically(directory / CONFIG, config_yaml(config))
+    writer = RunWriter(directory, rows, new_manifest(arguments_of(config, started, plan), info, rows, time.time()))
+    with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as shown:
+        hooks = Hooks(stage=shown.stage, record=_both(shown.record, writer.record), snapshots=writer.snapshots)
+        try:
+            measurement = measure(
+                Task(name=prompts.name, rows=rows, remarks=remarks, speculates=config.method.name != "none"),
+                plan,
+                info,
+                headers=started.headers,
+                hooks=hooks,
+                send=send,
+            )
+        except BaseException:
+            writer.abandon()
+            raise
+    try:
+        writer.finish(measurement)
+    except WriteError as error:
+        measurement.not_written = str(error)
+    return measurement
+
+
+def _both(
+    first: Callable[[RequestRecord], None], second: Callable[[RequestRecord], None]
+) -> Callable[[RequestRecord], None]:
+    def call(record: RequestRecord) -> None:
+        first(record)
+        second(record)
+
+    return call
+
+
+def _server_info(config: RunConfig, started: Started) -> ServerInfo:
+    info = detect(started.base_url, started.metrics_urls, started.headers, server_type=config.server.server_type)
+    _check_speculation(config, info)
+    if started.engine != "running" and info.speculation == "on":
+        info.method = info.method or config.method.name
+    return info
+
+
+def _model_name(config: RunConfig, info: ServerInfo) -> str:
+    """What the server calls the model that is asked for."""
+    if config.server.served_model_name is not None:
+        return config.server.served_model_name
+    if config.server.engine == "running" and config.model.path != OWN_MODEL:
+        return config.model.path
+    if not info.models:
+        raise UsageError(f"{info.base_url} lists no model; give its name with --model")
+    return info.models[0]
 
 
 def _check_speculation(config: RunConfig, info: ServerInfo) -> None:
@@ -152,38 +207,17 @@ def _by_category(config: RunConfig, info: ServerInfo) -> bool | None:
     return tells_per_request(info.engine, info.version) is not True
 
 
-def prompts_of(config: RunConfig, started: Started, model: str) -> tuple[list[PromptRow], list[Finding]]:
+def prompts_of(config: RunConfig, started: Started, model: str) -> LoadedPrompts:
     """The prompts of a run; emulated ones are measured by the server's own tokenizer, where it offers one."""
     count = None
     if config.benchmark.name == EMULATED:
         count = server_tokenizer(started.base_url, model, started.headers)
-    return load_prompts(config.benchmark, count)
+    return msgspec.structs.replace(load_prompts(config.benchmark, count), name=config.label)
 
 
-def write(
-    directory: Path,
-    config: RunConfig,
-    started: Started,
-    info: ServerInfo,
-    rows: list[PromptRow],
-    plan: Plan,
-    run: Measurement,
-) -> None:
-    """Writes the run directory; `metrics.json` comes last, so that a directory that has it is complete.
-
-    Raises:
-        WriteError: the disk is full or the like.
-    """
-    manifest = manifest_of(arguments_of(config, started, plan, run), info, rows, run.started_at, run.ended_at)
-    write_snapshots(directory, run.snapshots)
-    write_run(directory, rows=output_rows(rows, run.records), evaluation=run.evaluation, manifest=manifest)
-
-
-def arguments_of(config: RunConfig, started: Started, plan: Plan, run: Measurement) -> dict[str, Any]:
+def arguments_of(config: RunConfig, started: Started, plan: Plan) -> dict[str, Any]:
     """What a run was asked to do, for its manifest; addresses without credentials."""
     arguments: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
-    # Two runs are compared only if both drained the server between categories, or neither did.
-    arguments["windows"] = "one a category" if len(run.snapshots) > 2 else "one"
     arguments["base_url"] = public_url(plan.base_url)
     arguments["metrics_urls"] = [public_url(url) for url in plan.metrics_urls]
     return {

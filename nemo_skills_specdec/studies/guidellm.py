@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.body import count_turns
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.engines.reading import read_window
-from nemo_skills_specdec.engines.registry import ENGINES
-from nemo_skills_specdec.errors import IdentityError, ServerError, UsageError
+from nemo_skills_specdec.errors import ServerError, UsageError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.environment import find_python
-from nemo_skills_specdec.measurement.checks import check_reading, check_records, check_request
-from nemo_skills_specdec.measurement.measure import Measurement, Plan
-from nemo_skills_specdec.measurement.result import Measured, evaluation_of
+from nemo_skills_specdec.measurement.measure import Plan, Sender, Sending
+from nemo_skills_specdec.measurement.request_statistics import contradictions, count_answer
 from nemo_skills_specdec.measurement.run_directory import pretty
-from nemo_skills_specdec.measurement.warm_up import warm_up
-from nemo_skills_specdec.measurement.window import take_settled_snapshots
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.studies.config import RunConfig
 
@@ -50,10 +43,10 @@ class _Request(msgspec.Struct, kw_only=True):
 
 class _Info(msgspec.Struct, kw_only=True):
     error: str | None = None
-    timings: _Timings
+    timings: _GuidellmTimings
 
 
-class _Timings(msgspec.Struct, kw_only=True):
+class _GuidellmTimings(msgspec.Struct, kw_only=True):
     targeted_start: float | None = None
     request_start: float | None = None
     first_output_token_iteration: float | None = None
@@ -68,67 +61,59 @@ class _Requests(msgspec.Struct, kw_only=True):
     incomplete: list[_Request] = []
 
 
-class _Benchmark(msgspec.Struct, kw_only=True):
+class _GuidellmBenchmark(msgspec.Struct, kw_only=True):
     requests: _Requests
 
 
 class Report(msgspec.Struct, kw_only=True):
     """What is read of guidellm's `json` output (0.8)."""
 
-    benchmarks: list[_Benchmark]
+    benchmarks: list[_GuidellmBenchmark]
 
 
-def measure(
-    config: RunConfig,
-    rows: Sequence[PromptRow],
-    plan: Plan,
-    info: ServerInfo,
-    directory: Path,
-    *,
-    headers: Mapping[str, str],
-    remarks: Sequence[Finding] = (),
-) -> Measurement:
-    """Lets guidellm send the prompts, with our snapshots around it.
+def sender(config: RunConfig, directory: Path) -> Sender:
+    """A load generator that lets guidellm send the prompts; its settings and its report stay in the run directory.
 
     Raises:
-        UsageError: guidellm cannot do what the run asks for, or is not installed where it should be.
-        ServerError: guidellm failed; the message holds its last words.
+        UsageError: guidellm is not installed where it should be.
     """
-    single = check(config, rows, headers)
     python = find_python("guidellm", config.load.guidellm_python, option="--guidellm-python")
-    folder = directory / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    warm = warm_up(plan.base_url, plan.request, plan.load, count=plan.warmup_requests, headers=headers)
+
+    def send(
+        rows: Sequence[PromptRow],
+        plan: Plan,
+        info: ServerInfo,
+        headers: Mapping[str, str],
+        on_record: Callable[[RequestRecord], None],
+    ) -> Sending:
+        del headers  # `check` has refused them
+        sending = _send(python, config, rows, plan, info, directory / FOLDER)
+        for record in sending.records:
+            on_record(record)
+        return sending
+
+    return send
+
+
+def _send(
+    python: str, config: RunConfig, rows: Sequence[PromptRow], plan: Plan, info: ServerInfo, folder: Path
+) -> Sending:
     write_atomically(
-        folder / "prompts.jsonl", b"".join(msgspec.json.encode({"prompt": _text(r)}) + b"\n" for r in single)
+        folder / "prompts.jsonl", b"".join(msgspec.json.encode({"prompt": _text(r)}) + b"\n" for r in rows)
     )
-    write_atomically(folder / "config.json", pretty(settings(config, single, plan, folder)))
-    started_at = time.time()
-    before = take_settled_snapshots(plan.metrics_urls, headers, info)
+    write_atomically(folder / "config.json", pretty(settings(config, rows, plan, folder)))
     _run(
         [python, "-m", "guidellm", "run", "-c", str(folder / "config.json"), "--disable-console"],
         folder / "guidellm.log",
     )
-    after = take_settled_snapshots(plan.metrics_urls, headers, info)
-    records, findings = records_of(read_report(folder / "report.json"), single, info)
-    reading = read_window(before, after, info)
-    whole = Measured(records=records, reading=reading, wall_seconds=_wall_seconds(records))
-    findings += [*remarks, *info.findings, *check_request(plan.request, info)]
-    findings += check_reading(reading, records, warmup_requests=len(warm))
-    findings += check_records(records, prompts_planned=len(single), interrupted=False)
-    if len(single) < len(rows):
-        findings.append(_left_out(len(rows) - len(single), len(rows)))
-    return Measurement(
-        evaluation=evaluation_of(config.label, whole, {}, findings=findings, seed=plan.seed),
-        records=records,
-        snapshots=[("before", before), ("after", after)],
-        started_at=started_at,
-        ended_at=time.time(),
-    )
+    records, findings = records_of(read_report(folder / "report.json"), rows, info)
+    return Sending(records=records, wall_seconds=_wall_seconds(records), findings=findings)
 
 
-def check(config: RunConfig, rows: Sequence[PromptRow], headers: Mapping[str, str]) -> list[PromptRow]:
-    """The prompts that guidellm can send: those of one turn.
+def check(
+    config: RunConfig, rows: Sequence[PromptRow], headers: Mapping[str, str]
+) -> tuple[list[PromptRow], list[Finding]]:
+    """The prompts that guidellm can send, those of one turn, and what is to be said of the others.
 
     Raises:
         UsageError: the run asks for something that guidellm cannot do.
@@ -144,7 +129,7 @@ def check(config: RunConfig, rows: Sequence[PromptRow], headers: Mapping[str, st
     single = [row for row in rows if count_turns(row.messages) == 1 and len(row.messages) == 1]
     if not single:
         raise UsageError("none of the prompts is a single user message, the only kind sent through guidellm")
-    return single
+    return single, [_left_out(len(rows) - len(single), len(rows))] if len(single) < len(rows) else []
 
 
 def settings(config: RunConfig, rows: Sequence[PromptRow], plan: Plan, folder: Path) -> dict[str, Any]:
@@ -157,7 +142,7 @@ def settings(config: RunConfig, rows: Sequence[PromptRow], plan: Plan, folder: P
         **({"chat_template_kwargs": sampling.chat_template_kwargs} if sampling.chat_template_kwargs else {}),
         # guidellm says true of its own accord as soon as it is told a length.
         "ignore_eos": sampling.ignore_eos,
-        **sampling.extra_body,
+        **plan.request.extra_body,
     }
     profile: dict[str, Any] = {"kind": "concurrent", "streams": [load.in_flight]}
     if load.request_rate is not None:
@@ -210,7 +195,8 @@ def records_of(
     """
     by_text = {_text(row): row for row in rows}
     records: list[RequestRecord] = []
-    unknown = contradicting = 0
+    unknown = 0
+    broken: list[str] = []
     for benchmark in report.benchmarks:
         requests = benchmark.requests
         kinds = [(requests.successful, None), (requests.errored, "failed"), (requests.incomplete, "not finished")]
@@ -221,13 +207,10 @@ def records_of(
                     unknown += 1
                     continue
                 record = _record(request, row, problem)
-                try:
-                    record.counts = _counts(request, info) if record.error is None else None
-                except IdentityError:
-                    contradicting += 1
-                record.counts_source = "response" if record.counts is not None else None
+                contradiction = count_answer(record, {"metrics": request.response_metrics}, info)
+                broken += [contradiction] if contradiction is not None else []
                 records.append(record)
-    findings = []
+    findings = contradictions(broken)
     if unknown:
         findings.append(
             Finding(
@@ -235,16 +218,6 @@ def records_of(
                 severity="warning",
                 message=f"guidellm reports {unknown} requests that are none of the prompts; they are left out.",
                 numbers={"requests": unknown},
-            )
-        )
-    if contradicting:
-        findings.append(
-            Finding(
-                code="identity_broken",
-                severity="invalid",
-                message=f"{contradicting} answers carry statistics that contradict themselves. No rate is computed "
-                "from them.",
-                numbers={"answers": contradicting},
             )
         )
     return records, findings
@@ -273,12 +246,6 @@ def _record(request: _Request, row: PromptRow, problem: str | None) -> RequestRe
         tpot_seconds=(last - first) / (tokens - 1) if timed and last is not None and first is not None else None,
         num_chunks=times.token_iterations,
     )
-
-
-def _counts(request: _Request, info: ServerInfo) -> AcceptanceCounts | None:
-    if info.engine is None or request.response_metrics is None:
-        return None
-    return ENGINES[info.engine].request_counts({"metrics": request.response_metrics}, info)
 
 
 def _sent_text(request: _Request) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prompts.load import load_with_findings
+from nemo_skills_specdec.prompts.load import LoadedPrompts, load_with_findings
 from nemo_skills_specdec.records import Finding, Message, PromptRow
 from nemo_skills_specdec.studies.config import Benchmark
 
@@ -34,16 +34,15 @@ def load_rows(benchmark: Benchmark, count_tokens: CountTokens | None = None) -> 
     Raises:
         UsageError: there is no such benchmark or category, it is not prepared, or the file cannot be used.
     """
-    return load_prompts(benchmark, count_tokens)[0]
+    return load_prompts(benchmark, count_tokens).rows
 
 
-def load_prompts(
-    benchmark: Benchmark, count_tokens: CountTokens | None = None
-) -> tuple[list[PromptRow], list[Finding]]:
-    """As `load_rows`, with what is to be said about the prompts."""
+def load_prompts(benchmark: Benchmark, count_tokens: CountTokens | None = None) -> LoadedPrompts:
+    """As `load_rows`, with the name of the set and what is to be said about the prompts."""
     if benchmark.name == EMULATED and benchmark.prompts is None:
-        return emulated_rows(benchmark, count_tokens or _words), [_EMULATED_FINDING]
-    loaded = load_with_findings(
+        rows = emulated_rows(benchmark, count_tokens or _words)
+        return LoadedPrompts(name=benchmark.label, rows=rows, findings=[_EMULATED_FINDING])
+    return load_with_findings(
         Path(benchmark.prompts) if benchmark.prompts is not None else benchmark.name,
         config=benchmark.config,
         data_dir=Path(benchmark.data_dir) if benchmark.data_dir is not None else None,
@@ -51,7 +50,6 @@ def load_prompts(
         limit_per_category=benchmark.limit_per_category,
         num_prompts=benchmark.num_prompts,
     )
-    return loaded.rows, loaded.findings
 
 
 def emulated_rows(benchmark: Benchmark, count_tokens: CountTokens) -> list[PromptRow]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError
+from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.caches import can_be_reused, empty_caches
 from nemo_skills_specdec.launch.hints import hint
-from nemo_skills_specdec.launch.start import Started, answers, start_server
+from nemo_skills_specdec.launch.start import Started, answers
 from nemo_skills_specdec.measurement.result import Evaluation
-from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest
+from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest, held
 from nemo_skills_specdec.processes import last_line
 from nemo_skills_specdec.records import Finding, prompt_sha256
 from nemo_skills_specdec.studies.config import RunConfig, config_hash, read_config, server_key
@@ -35,6 +35,7 @@ from nemo_skills_specdec.studies.execute import (
     new_directory,
     write_failure,
 )
+from nemo_skills_specdec.studies.one_run import serving
 from nemo_skills_specdec.studies.prompts import EMULATED, load_rows
 
 RUNS = "runs"
@@ -136,7 +137,7 @@ def _run_group(configs: Sequence[RunConfig], study: Path, outcome: Outcome, repo
         directory = new_directory(waiting[0], study / RUNS)
         log = _log_path(waiting[0], study)
         try:
-            with _server(waiting[0], log, reporter) as started:
+            with serving(waiting[0], log, log.with_suffix(".request-metrics"), reporter) as started:
                 _serve(waiting, started, directory, study, outcome, reporter)
         except SpecdecError as error:
             # The server did not start, so nothing can be said of any run that wanted it.
@@ -180,8 +181,11 @@ def _run_one(
     """Makes one run; whether it is good."""
     reporter.say(f"measuring {config.label}")
     try:
-        run = execute(config, started, directory, findings=findings, flushed=flushed, reporter=reporter)
+        with held(directory):
+            run = execute(config, started, directory, findings=findings, flushed=flushed, reporter=reporter)
         overall = run.evaluation.overall
+        if run.not_written is not None:
+            raise WriteError(run.not_written)
         if run.gave_up is not None:
             raise ServerError(f"the server is gone: {run.gave_up}{_last_words(started.log)}")
         if run.evaluation.status == "interrupted":
@@ -199,25 +203,6 @@ def _run_one(
         return False
     outcome.done += 1
     return True
-
-
-@contextlib.contextmanager
-def _server(config: RunConfig, log: Path, reporter: Reporter) -> Iterator[Started]:
-    with contextlib.ExitStack() as stack:
-        with reporter.waiting(f"starting {config.server.engine} for {config.method.label}") as on_wait:
-            started = stack.enter_context(
-                start_server(
-                    config.model.path,
-                    config.method,
-                    config.server,
-                    log=log,
-                    request_files=log.with_suffix(".request-metrics"),
-                    on_wait=on_wait,
-                )
-            )
-        for remark in started.remarks:
-            reporter.say(remark)
-        yield started
 
 
 def _fail(config: RunConfig, directory: Path, error: SpecdecError, outcome: Outcome, reporter: Reporter) -> None:

@@ -11,11 +11,12 @@ import time
 
 import pytest
 
-from nemo_skills_specdec.cli._prompt_options import PromptFlags
-from nemo_skills_specdec.cli.eval import _rows
+from nemo_skills_specdec.cli._prompt_options import PromptFlags, benchmark_of
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.errors import UsageError, WriteError
+from nemo_skills_specdec.measurement.run import load_run
+from nemo_skills_specdec.studies.prompts import load_rows
 
 COMMAND = [sys.executable, "-c", "from nemo_skills_specdec.cli import main; main()", "eval"]
 
@@ -62,6 +63,7 @@ def test_the_table_fits_eighty_columns_and_names_averages_and_source(finished):
 def test_the_run_directory_is_complete(finished):
     _, directory = finished
     assert sorted(path.name for path in directory.iterdir()) == [
+        "config.yaml",
         "manifest.json",
         "metrics.json",
         "output.jsonl",
@@ -78,6 +80,13 @@ def test_the_run_directory_is_complete(finished):
     texts = [path.read_text() for path in sorted((directory / "snapshots").iterdir())]
     assert len(texts) == 2
     assert all("vllm:spec_decode_num_drafts_total" in text for text in texts)
+
+
+def test_the_result_computed_again_is_the_stored_one_field_by_field(finished):
+    run = load_run(finished[1])
+    assert run.manifest.status == "complete"
+    assert run.recompute() == run.evaluation
+    assert all(record.generation for record in run.records)
 
 
 def test_every_number_can_be_computed_again_from_the_run_directory(finished):
@@ -239,7 +248,7 @@ def test_a_directory_that_holds_a_run_is_not_overwritten(finished):
         (["--extra-body", "{x"], "--extra-body is not a JSON object"),
         (["--benchmark", "mini", "--prompts", "x"], "exclude each other"),
         (["--category", "cooking"], "no category cooking"),
-        (["--server-url", "http://127.0.0.1:9", "--method", "ngram"], "for a server of our own"),
+        (["--server-url", "http://127.0.0.1:9", "--method", "ngram"], "for a server started here"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(arguments, message, tmp_path):
@@ -247,9 +256,8 @@ def test_options_that_cannot_be_meant_are_refused(arguments, message, tmp_path):
 
 
 def test_a_limit_keeps_the_first_prompts_of_each_category():
-    _, rows, _ = _rows(PromptFlags(limit_per_category=2))
-    assert len(rows) == 22
-    _, rows, _ = _rows(PromptFlags(benchmark="mini", category=["math"], limit_per_category=3))
+    assert len(load_rows(benchmark_of(PromptFlags(limit_per_category=2)))) == 22
+    rows = load_rows(benchmark_of(PromptFlags(benchmark="mini", category=["math"], limit_per_category=3)))
     assert [row.category for row in rows] == ["math"] * 3
 
 
@@ -258,7 +266,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, capsys):
     from nemo_skills_specdec.measurement import run_directory
 
     def full(path, content):
-        if str(path).startswith(str(tmp_path / "full")):
+        if path == tmp_path / "full" / "metrics.json":
             raise WriteError(f"cannot write {path}: No space left on device; free space")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -12,7 +12,7 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.sglang.answers import sample_counts
 from nemo_skills_specdec.engines.sglang.files import parse_lines
-from nemo_skills_specdec.measurement.window import tokens_cut_off
+from nemo_skills_specdec.measurement.steps import tokens_cut_off
 
 VLLM = {
     "ngram": (768, 3006, 1594, (533, 442, 321, 298)),

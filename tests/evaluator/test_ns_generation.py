@@ -13,7 +13,7 @@ from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.errors import DataError, ServerError, UsageError
 from nemo_skills_specdec.evaluator import generation
 from nemo_skills_specdec.evaluator.attempts import attempts_of_output, read_attempts, side_file, write_attempts
-from nemo_skills_specdec.evaluator.job import Target, conclude, wait_until_reachable
+from nemo_skills_specdec.evaluator.job import Target, conclude_job, wait_until_reachable
 from nemo_skills_specdec.evaluator.rows import read_rows, records_of, responses_of
 
 pytestmark = pytest.mark.usefixtures("nemo_skills")
@@ -61,7 +61,7 @@ def test_every_answer_is_counted_as_the_ledger_has_it(tmp_path, dialect, request
     found = responses_of(rows)
     assert found == ledger(server, found)
     assert len(found) == 5
-    evaluation = conclude(output(tmp_path), Target(url=server.base_url))
+    evaluation = conclude_job(output(tmp_path), Target(url=server.base_url))
     assert evaluation.overall.acceptance.source == "response"
     assert evaluation.overall.acceptance.num_drafts == total(found.values()).num_drafts
     assert set(evaluation.categories) == {"chat", "facts"}
@@ -99,7 +99,7 @@ def test_counters_tell_where_answers_do_not(tmp_path, vllm_counters):
     task(tmp_path, Client(vllm_counters.base_url)).generate()
     found = responses_of(read_rows(output(tmp_path)))
     assert set(found.values()) == {None}
-    acceptance = conclude(output(tmp_path), Target(url=vllm_counters.base_url)).overall.acceptance
+    acceptance = conclude_job(output(tmp_path), Target(url=vllm_counters.base_url)).overall.acceptance
     whole = total(ledger(vllm_counters, found).values())
     assert acceptance.source == "counters"
     assert (acceptance.num_drafts, acceptance.num_accepted_tokens) == (whole.num_drafts, whole.num_accepted_tokens)
@@ -138,7 +138,7 @@ def test_the_counters_of_both_attempts_are_added_and_what_was_cut_off_is_told(tm
     )
     task(tmp_path, Client(url), max_concurrent_requests=1).generate()
     found = responses_of(read_rows(output(tmp_path)))
-    acceptance = conclude(output(tmp_path), Target(url=url)).overall.acceptance
+    acceptance = conclude_job(output(tmp_path), Target(url=url)).overall.acceptance
     wasted = total(ledger(vllm_counters, found).values()).num_drafts
     told = {finding.code: finding.severity for finding in acceptance.findings}
     assert told["attempt_cut_off"] == "warning"
@@ -156,7 +156,7 @@ def test_an_attempt_that_was_killed_is_closed_when_the_next_begins(tmp_path, vll
     write_attempts(side_file(output(tmp_path)), kept)
     task(tmp_path, Client(url), [TURNS[0], TURNS[2]], max_concurrent_requests=1).generate()
     found = responses_of(read_rows(output(tmp_path)))
-    acceptance = conclude(output(tmp_path), Target(url=url)).overall.acceptance
+    acceptance = conclude_job(output(tmp_path), Target(url=url)).overall.acceptance
     assert acceptance.num_drafts == total(ledger(vllm_counters, found).values()).num_drafts
     assert read_attempts(side_file(output(tmp_path))).attempts[0].closed_late is True
 
@@ -186,7 +186,7 @@ def test_the_output_of_another_task_is_refused_in_one_line(tmp_path, vllm):
 
 def test_a_prompt_that_the_server_rejects_is_kept_and_counted_and_the_others_go_on(tmp_path, vllm):
     task(tmp_path, Client(vllm.base_url, rejected="endless"), [TURNS[0], ["endless", "never sent"]]).generate()
-    evaluation = conclude(output(tmp_path), Target(url=vllm.base_url))
+    evaluation = conclude_job(output(tmp_path), Target(url=vllm.base_url))
     good, bad = read_rows(output(tmp_path))
     assert "error" not in good
     assert bad["error"] == "turn 0: RejectedError: this prompt is too long for the model"
@@ -222,7 +222,7 @@ def test_a_server_without_speculation_is_refused_before_anything_is_sent(tmp_pat
 def test_metrics_that_cannot_be_had_do_not_matter_where_answers_tell(tmp_path):
     with start(EmbeddedOptions(dialect="vllm", disable_log_stats=True)) as server:
         task(tmp_path, Client(server.base_url)).generate()
-        acceptance = conclude(output(tmp_path), Target(url=server.base_url)).overall.acceptance
+        acceptance = conclude_job(output(tmp_path), Target(url=server.base_url)).overall.acceptance
     assert acceptance.source == "response"
     assert {f.code: f.severity for f in acceptance.findings}["metrics_unavailable"] == "warning"
 
@@ -231,7 +231,7 @@ def test_request_metric_files_are_found_by_what_the_server_says_and_joined(tmp_p
     files = tmp_path / "files"
     files.mkdir()
     # An SGLang of 0.5.8 tells in its files only: here its responses are not read.
-    monkeypatch.setattr(generation, "counts_of_response", lambda told, info: None)
+    monkeypatch.setattr(generation, "count_answer", lambda record, told, info: None)
     with start(EmbeddedOptions(dialect="sglang", export_metrics_dir=str(files))) as server:
         task(tmp_path, Client(server.base_url)).generate()
         rows = read_rows(output(tmp_path))

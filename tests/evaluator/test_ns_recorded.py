@@ -12,9 +12,11 @@ import pytest
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.evaluator.attempts import attempts_of_output
-from nemo_skills_specdec.evaluator.job import counts_of_response
+from nemo_skills_specdec.evaluator.job import as_sent
 from nemo_skills_specdec.evaluator.rows import read_rows, records_of, responses_of
 from nemo_skills_specdec.evaluator.summary import evaluate_seeds
+from nemo_skills_specdec.measurement.request_statistics import count_answer
+from nemo_skills_specdec.records import RequestRecord
 
 DATA = Path(__file__).parents[1] / "data" / "nemo_skills"
 RUNS = ["feb26-vllm", "feb26-sglang", "oct25-vllm", "oct25-sglang"]
@@ -82,11 +84,16 @@ def test_turns_are_replayed_and_rows_keep_the_fields_of_nemo_skills(run):
 def test_statistics_survive_the_client_of_nemo_skills(version, kind):
     told = json.loads((DATA / f"litellm-{version}-{kind}.json").read_text())
     info = ServerInfo(engine="vllm" if kind == "vllm" else "sglang", base_url="http://a", draft_length=3)
-    assert counts_of_response(told, info) == AcceptanceCounts(
+    record = RequestRecord(question_id="a", category="x", turn=0)
+    assert count_answer(record, as_sent(told), info) is None
+    assert record.counts == AcceptanceCounts(
         num_drafts=10, num_draft_tokens=30, num_accepted_tokens=13, accepted_per_position=(6, 5, 2)
     )
 
 
 def test_a_response_without_statistics_has_no_counts():
     info = ServerInfo(engine="vllm", base_url="http://a")
-    assert counts_of_response({"id": "x", "choices": [{"message": {"content": "hi"}}], "usage": None}, info) is None
+    record = RequestRecord(question_id="a", category="x", turn=0)
+    told = {"id": "x", "choices": [{"message": {"content": "hi"}}], "usage": None}
+    assert count_answer(record, as_sent(told), info) is None
+    assert record.counts is None

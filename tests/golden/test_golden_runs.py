@@ -2,8 +2,9 @@
 
 import tarfile
 
+import msgspec
 import pytest
-from golden_cases import GOLDEN
+from golden_cases import GOLDEN, differences, normalised
 
 from nemo_skills_specdec.acceptance import total
 from nemo_skills_specdec.measurement.result import prompts_of
@@ -61,3 +62,10 @@ def test_the_intervals_of_an_old_run_can_be_computed_again(runs: dict[str, Run],
         assert getattr(again, kind).acceptance_length_interval == (
             getattr(run.evaluation.averages, kind).acceptance_length_interval
         )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_result_of_an_old_run_computed_again_is_the_stored_one(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    again, stored = msgspec.to_builtins(run.recompute()), msgspec.to_builtins(run.evaluation)
+    assert list(differences(normalised(stored), normalised(again))) == []

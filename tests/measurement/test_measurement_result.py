@@ -7,7 +7,6 @@ from nemo_skills_specdec.measurement.result import (
     evaluation_of,
     sources_of,
     speed_of,
-    statistics_or_none,
     user_speed,
 )
 from nemo_skills_specdec.records import Finding, RequestRecord
@@ -136,8 +135,3 @@ def test_without_streaming_a_users_speed_is_tokens_over_the_whole_time():
 def test_failed_requests_count_in_no_speed():
     speed = speed_of([record("a", "x"), record("b", "x", error="timeout", completion_tokens=None)], wall_seconds=1.0)
     assert speed.completion_tokens == 100
-
-
-def test_an_answer_of_one_token_had_no_verification_step():
-    assert statistics_or_none(record("a", "x", completion_tokens=1)).num_drafts == 0
-    assert statistics_or_none(record("a", "x", completion_tokens=2)) is None

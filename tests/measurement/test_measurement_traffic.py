@@ -3,16 +3,9 @@ import pytest
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading, Traffic
 from nemo_skills_specdec.engines.snapshot import Snapshot
-from nemo_skills_specdec.measurement.window import (
-    Sent,
-    check_counts,
-    check_sources,
-    check_traffic,
-    describe_steps,
-    sent_by,
-    take_settled_snapshots,
-    tokens_cut_off,
-)
+from nemo_skills_specdec.measurement.snapshots import take_settled_snapshots
+from nemo_skills_specdec.measurement.steps import describe_steps, tokens_cut_off
+from nemo_skills_specdec.measurement.traffic import ClientAccount, account_of, check_sources, check_traffic
 from nemo_skills_specdec.records import RequestRecord
 from nemo_skills_specdec.statistics import Interval
 
@@ -30,7 +23,7 @@ TRAFFIC = Traffic(
     busy_after=0,
 )
 READING = CounterReading(engine="vllm", source="counters", counts=COUNTS, traffic=TRAFFIC)
-SENT = Sent(requests=30, failed=0, prompt_tokens=566, completion_tokens=2880)
+SENT = ClientAccount(requests=30, failed=0, prompt_tokens=566, completion_tokens=2880)
 
 
 def reading(**traffic):
@@ -70,7 +63,7 @@ def test_fewer_requests_than_ours_mean_that_another_server_was_asked():
 
 
 def test_failed_requests_may_or_may_not_have_been_counted():
-    sent = Sent(requests=28, failed=2, prompt_tokens=520, completion_tokens=2700)
+    sent = ClientAccount(requests=28, failed=2, prompt_tokens=520, completion_tokens=2700)
     assert check_traffic(reading(requests=28), sent, relied_on=True) == []
     assert check_traffic(reading(requests=30), sent, relied_on=True) == []
     assert codes(check_traffic(reading(requests=31), sent, relied_on=True)) == ["foreign_traffic"]
@@ -146,7 +139,7 @@ def test_the_clients_own_account_counts_failures_apart():
         RequestRecord(question_id="b", category="c", turn=0, error="HTTP 500"),
         RequestRecord(question_id="b", category="c", turn=1, error="not sent: turn 0 failed", sent=False),
     ]
-    assert sent_by(records) == Sent(requests=1, failed=1, prompt_tokens=5, completion_tokens=7)
+    assert account_of(records) == ClientAccount(requests=1, failed=1, prompt_tokens=5, completion_tokens=7)
 
 
 def test_tokens_are_unknown_if_an_answer_came_without_usage():
@@ -154,7 +147,7 @@ def test_tokens_are_unknown_if_an_answer_came_without_usage():
         RequestRecord(question_id="a", category="c", turn=0, prompt_tokens=5, completion_tokens=7),
         RequestRecord(question_id="b", category="c", turn=0),
     ]
-    assert sent_by(records).completion_tokens is None
+    assert account_of(records).completion_tokens is None
 
 
 def exposition(drafts, running):
@@ -172,9 +165,9 @@ def exposition(drafts, running):
 
 def test_a_window_opens_and_closes_only_when_nothing_runs_and_nothing_more_is_counted(monkeypatch):
     texts = [exposition(5, 1), exposition(5, 1), exposition(7, 0), exposition(7, 0), exposition(9, 0)]
-    monkeypatch.setattr("nemo_skills_specdec.measurement.window.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("nemo_skills_specdec.measurement.snapshots.SETTLE_SECONDS", 0)
     monkeypatch.setattr(
-        "nemo_skills_specdec.measurement.window.take_snapshot",
+        "nemo_skills_specdec.measurement.snapshots.take_snapshot",
         lambda url, headers: Snapshot(url=url, taken_at=0.0, status=200, text=texts.pop(0)),
     )
     (settled,) = take_settled_snapshots(["http://h/metrics"], {}, None)

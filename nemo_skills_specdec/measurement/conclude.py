@@ -1,0 +1,89 @@
+"""From evidence to result: the one way in which answers and snapshots become averages, categories, speed and findings.
+
+Pure: a run directory holds all of the evidence, so every figure can be computed again from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nemo_skills_specdec.acceptance import total
+from nemo_skills_specdec.measurement.checks import (
+    check_client,
+    check_outcome,
+    check_reading,
+    check_records,
+    check_request,
+)
+from nemo_skills_specdec.measurement.evidence import Evidence
+from nemo_skills_specdec.measurement.request_statistics import (
+    has_statistics,
+    per_request_counts,
+    with_stepless_answers,
+)
+from nemo_skills_specdec.measurement.result import Evaluation, Measured, evaluation_of
+from nemo_skills_specdec.measurement.snapshots import reading_of
+from nemo_skills_specdec.measurement.traffic import check_counts
+from nemo_skills_specdec.records import Finding
+
+
+def conclude(evidence: Evidence) -> Evaluation:
+    """What a measurement amounts to."""
+    conditions = evidence.conditions
+    info, request = evidence.server, conditions.request
+    records = with_stepless_answers(evidence.records)
+    whole = Measured(
+        records=records,
+        reading=reading_of(evidence.window, info),
+        request_file=conditions.request_file,
+        wall_seconds=conditions.wall_seconds,
+    )
+    categories = {
+        name: Measured(
+            records=[record for record in records if record.category == name],
+            reading=reading_of(window, info),
+            wall_seconds=conditions.category_wall_seconds.get(name, 0.0),
+        )
+        for name, window in evidence.categories.items()
+    }
+    findings = [*conditions.observed, *info.findings, *check_request(request, info), *check_parts(whole, categories)]
+    if whole.reading is not None:
+        findings += check_reading(
+            whole.reading,
+            records,
+            samples=request.n,
+            warmup_requests=conditions.warmup_requests,
+            cut_off=conditions.cut_off,
+        )
+    findings += check_records(records, prompts_planned=conditions.prompts_planned, interrupted=conditions.interrupted)
+    findings += check_client(conditions.senders)
+    if not conditions.speculates:
+        findings = [finding for finding in findings if finding.code != "speculation_off"]
+    evaluation = evaluation_of(
+        conditions.benchmark,
+        whole,
+        categories,
+        findings=without_repeats(findings),
+        interrupted=conditions.interrupted,
+        seed=conditions.seed,
+    )
+    overall = evaluation.overall.acceptance
+    overall.findings += check_outcome(overall, request, info)
+    return evaluation
+
+
+def check_parts(whole: Measured, categories: Mapping[str, Measured]) -> list[Finding]:
+    """Compares what must be the same said twice: request files and responses, categories and their total."""
+    findings: list[Finding] = []
+    in_responses = per_request_counts([r for r in whole.records if r.counts_source == "response"])
+    if whole.request_file is not None and in_responses is not None and has_statistics(whole.records):
+        findings += check_counts("responses", in_responses, "request files", whole.request_file)
+    parts = [m.reading.counts for m in categories.values() if m.reading is not None and m.reading.counts is not None]
+    if whole.reading is not None and whole.reading.counts is not None and len(parts) == len(categories) > 1:
+        findings += check_counts("categories together", total(parts), "total", whole.reading.counts)
+    return findings
+
+
+def without_repeats(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, each said once."""
+    return list({(finding.code, finding.message): finding for finding in findings}.values())
