@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from nemo_skills_specdec.errors import WriteError
 
 _ABANDONED_SECONDS = 3600.0
@@ -140,6 +142,11 @@ def locked(path: Path) -> Iterator[bool]:
         finally:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def pretty(value: object) -> bytes:
+    """JSON for files that people open too."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def sha256_of_file(path: Path) -> str:

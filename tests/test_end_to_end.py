@@ -10,7 +10,7 @@ from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.errors import ServerError
-from nemo_skills_specdec.measurement.measure import Plan, Task
+from nemo_skills_specdec.measurement.measure import Plan, Workload
 from nemo_skills_specdec.measurement.measure import measure as measure_task
 from nemo_skills_specdec.records import Message, PromptRow
 
@@ -38,7 +38,7 @@ def measure(server, rows, **plan):
         "load": LoadOptions(concurrency=32),
         **plan,
     }
-    return measure_task(Task(name="test", rows=rows), Plan(**settings), info, headers={})
+    return measure_task(Workload(name="test", rows=rows), Plan(**settings), info, headers={})
 
 
 def ledger_counts(server, run):
@@ -128,7 +128,7 @@ def test_other_users_of_the_server_are_noticed_and_do_not_touch_the_responses():
         body = {"model": info.models[0], "messages": [{"role": "user", "content": "foreign"}], "max_tokens": 8}
         rows = prompts(8)
         run = measure_task(
-            Task(name="test", rows=rows),
+            Workload(name="test", rows=rows),
             Plan(
                 base_url=server.base_url,
                 metrics_urls=(server.base_url,),

@@ -7,7 +7,7 @@ import pytest
 
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.engines.detect import detect
-from nemo_skills_specdec.measurement.measure import Plan, Task
+from nemo_skills_specdec.measurement.measure import Plan, Workload
 from nemo_skills_specdec.measurement.measure import measure as measure_task
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 
@@ -20,7 +20,7 @@ def measure(url, *, max_tokens=32, **plan):
     info = detect(url)
     request = RequestOptions(model=info.models[0], max_tokens=max_tokens, temperature=0.0)
     settings = {"base_url": url, "metrics_urls": (url,), "request": request, "load": LoadOptions(concurrency=4), **plan}
-    return info, measure_task(Task(name="mini", rows=rows), Plan(**settings), info, headers={})
+    return info, measure_task(Workload(name="mini", rows=rows), Plan(**settings), info, headers={})
 
 
 def counts(acceptance):

@@ -10,8 +10,8 @@ import msgspec
 import typer
 
 from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, server_fields
-from nemo_skills_specdec.option_groups import one_of
 from nemo_skills_specdec.cli._prompt_options import PROMPTS, PromptFlags
+from nemo_skills_specdec.option_groups import one_of
 
 RUNS, REQUEST, LOAD, OUTPUT = "Runs", "Requests", "Load", "Output"
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, server_fields
-from nemo_skills_specdec.option_groups import spread
 from nemo_skills_specdec.cli._prompt_options import PromptFlags, benchmark_of
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
+from nemo_skills_specdec.option_groups import spread
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.launch.methods import MethodName

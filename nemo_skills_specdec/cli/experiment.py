@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from nemo_skills_specdec.cli._engine_options import EngineFlags
-from nemo_skills_specdec.option_groups import one_of, spread
 from nemo_skills_specdec.cli._study_options import (
     LOAD,
     RUNS,
@@ -22,7 +21,7 @@ from nemo_skills_specdec.cli._study_options import (
     base_of,
 )
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.option_groups import spread
+from nemo_skills_specdec.option_groups import one_of, spread
 
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 

@@ -21,8 +21,7 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.files import write_atomically
-from nemo_skills_specdec.measurement.run_directory import pretty
+from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.measurement.snapshots import Window, one_after_the_other
 from nemo_skills_specdec.records import Finding
 

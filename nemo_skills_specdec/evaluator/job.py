@@ -30,7 +30,6 @@ from nemo_skills_specdec.evaluator.attempts import (
 from nemo_skills_specdec.evaluator.evaluator import counts_in_files
 from nemo_skills_specdec.evaluator.rows import join_counts, read_rows, records_of, responses_of, write_rows
 from nemo_skills_specdec.evaluator.summary import evaluate_seeds
-from nemo_skills_specdec.measurement.measure import REQUEST_FILE_SECONDS
 from nemo_skills_specdec.measurement.result import Evaluation
 from nemo_skills_specdec.measurement.snapshots import take_settled_snapshots, take_snapshots
 from nemo_skills_specdec.records import Finding
@@ -181,7 +180,7 @@ def close_job(job: Job, status: Literal["complete", "cut_off"]) -> None:
     if job.files is not None and job.output.exists():
         missing = [identity for identity, counts in responses_of(rows).items() if counts is None]
         if missing:
-            found = job.files.wait_for(missing, timeout_seconds=REQUEST_FILE_SECONDS)
+            found = job.files.wait_for(missing)
             job.kept.findings += found.findings if found.missing == () else []
             counts = {**counts_in_files(_folder(target, job.info), job.info), **found.counts}
             if join_counts(rows, counts, "request_file"):

@@ -15,9 +15,9 @@ from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOp
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.client.timing import to_record
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.engines.sglang.files import RequestFiles
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence, SenderDelays
@@ -32,8 +32,6 @@ from nemo_skills_specdec.measurement.snapshots import Window, take_settled_snaps
 from nemo_skills_specdec.measurement.warm_up import warm_up
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 
-REQUEST_FILE_SECONDS = 10.0
-"""How long to wait for SGLang's request-metric files, which are written after the response."""
 ALL_PROMPTS = "all prompts"
 """The name of the only window, where there is one."""
 
@@ -47,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             statistics, so that categories can be told apart only by the counters.
         warmup_requests: sent before the window; None for as many as the load has in flight.
         request_files: SGLang's `--export-metrics-to-file-dir`, if it can be read from here.
+        speculates: whether the server is to speculate; a baseline is not.
     """
 
     base_url: str
@@ -56,22 +55,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warmup_requests: int | None = None
     by_category: bool | None = None
     request_files: Path | None = None
+    speculates: bool = True
     seed: int = 0
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be measured.
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send.
 
     Attributes:
         name: of the prompt set, for the record.
         remarks: on the prompts, to be repeated beside the numbers.
-        speculates: whether the server is to speculate; a baseline is not.
     """
 
     name: str
     rows: Sequence[PromptRow]
     remarks: Sequence[Finding] = ()
-    speculates: bool = True
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +187,7 @@ def record_of(exchange: Exchange, info: ServerInfo) -> tuple[RequestRecord, str 
 
 
 def measure(
-    task: Task,
+    workload: Workload,
     plan: Plan,
     info: ServerInfo,
     *,
@@ -223,16 +221,18 @@ def measure(
     _require_source(before, info, given=plan.metrics_urls != (plan.base_url,), speaks=bool(told) or files is not None)
     hooks.snapshots(before, Edge(end="before"))
     conditions = Conditions(
-        benchmark=task.name,
-        prompts_planned=len(task.rows),
+        benchmark=workload.name,
+        prompts_planned=len(workload.rows),
         request=request,
-        speculates=task.speculates,
-        observed=[*task.remarks],
+        speculates=plan.speculates,
+        observed=[*workload.remarks],
         warmup_requests=len(warm),
         seed=plan.seed,
     )
     evidence = Evidence(conditions=conditions, server=info, records=[], window=Window(before=before, after=before))
-    gave_up = _send_windows(evidence, _split(task.rows, plan.by_category, speaks=speaks), plan, headers, hooks, send)
+    gave_up = _send_windows(
+        evidence, _split(workload.rows, plan.by_category, speaks=speaks), plan, headers, hooks, send
+    )
     if files is not None:
         hooks.stage("waiting for the request-metric files")
         _join_files(files, evidence)
@@ -316,7 +316,7 @@ def _join_files(files: RequestFiles, evidence: Evidence) -> None:
     """Reads SGLang's request-metric files, gives their counts to the answers that have none, and keeps their sum."""
     wanted = [r.response_id for r in evidence.records if r.error is None and r.response_id is not None]
     samples = evidence.conditions.request.n
-    found = files.wait_for(wanted, timeout_seconds=REQUEST_FILE_SECONDS, samples=samples)
+    found = files.wait_for(wanted, samples=samples)
     for record in evidence.records:
         if record.counts is None and record.response_id in found.counts:
             record.counts = found.counts[record.response_id]

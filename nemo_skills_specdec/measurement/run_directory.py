@@ -27,7 +27,7 @@ from nemo_skills_specdec import __version__
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import UsageError, WriteError
-from nemo_skills_specdec.files import LineLog, atomic_file, locked, write_atomically
+from nemo_skills_specdec.files import LineLog, atomic_file, locked, pretty, write_atomically
 from nemo_skills_specdec.measurement.evidence import Conditions
 from nemo_skills_specdec.measurement.measure import Edge, Measurement
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
@@ -288,11 +288,6 @@ def output_row(row: PromptRow, turns: Sequence[RequestRecord]) -> dict[str, Any]
         "error": "; ".join(errors) or None,
         "requests": [msgspec.to_builtins(turn) for turn in turns],
     }
-
-
-def pretty(value: object) -> bytes:
-    """JSON for files that people open too."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def utc(seconds: float) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
-from nemo_skills_specdec.engines.snapshot import Snapshot
-from nemo_skills_specdec.engines.scrape import take_snapshot
 from nemo_skills_specdec.engines.reading import read_window
+from nemo_skills_specdec.engines.scrape import take_snapshot
+from nemo_skills_specdec.engines.snapshot import Snapshot
 
 SETTLE_SECONDS = 0.2
 """Between two readings that must agree. Engines publish after the last response, typically within milliseconds."""

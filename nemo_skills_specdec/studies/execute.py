@@ -19,12 +19,12 @@ from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.engines.registry import tells_per_request
 from nemo_skills_specdec.engines.remarks import REMEMBERS
 from nemo_skills_specdec.errors import UsageError, WriteError
-from nemo_skills_specdec.files import write_atomically
+from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.launch.start import Started
-from nemo_skills_specdec.measurement.measure import Hooks, Measurement, Plan, Task, measure, send_with_client
-from nemo_skills_specdec.measurement.run_directory import RunWriter, new_manifest, prepare_directory, pretty
+from nemo_skills_specdec.measurement.measure import Hooks, Measurement, Plan, Workload, measure, send_with_client
+from nemo_skills_specdec.measurement.run_directory import RunWriter, new_manifest, prepare_directory
 from nemo_skills_specdec.prompts.load import LoadedPrompts
-from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
+from nemo_skills_specdec.records import Finding, RequestRecord
 from nemo_skills_specdec.studies import guidellm
 from nemo_skills_specdec.studies.config import (
     OWN_MODEL,
@@ -123,6 +123,7 @@ def execute(
         warmup_requests=config.warmup,
         by_category=_by_category(config, info),
         request_files=started.request_files,
+        speculates=config.method.name != "none",
         seed=config.seed,
     )
     send = send_with_client
@@ -138,7 +139,7 @@ def execute(
         hooks = Hooks(stage=shown.stage, record=_both(shown.record, writer.record), snapshots=writer.snapshots)
         try:
             measurement = measure(
-                Task(name=prompts.name, rows=rows, remarks=remarks, speculates=config.method.name != "none"),
+                Workload(name=prompts.name, rows=rows, remarks=remarks),
                 plan,
                 info,
                 headers=started.headers,

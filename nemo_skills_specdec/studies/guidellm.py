@@ -17,11 +17,10 @@ import msgspec
 from nemo_skills_specdec.client.body import count_turns
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import ServerError, UsageError
-from nemo_skills_specdec.files import write_atomically
+from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.launch.environment import find_python
 from nemo_skills_specdec.measurement.measure import Plan, Sender, Sending
 from nemo_skills_specdec.measurement.request_statistics import contradictions, count_answer
-from nemo_skills_specdec.measurement.run_directory import pretty
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.studies.config import RunConfig
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nemo_skills_specdec.compare.speedup import Speedup
-from nemo_skills_specdec.files import write_atomically
-from nemo_skills_specdec.measurement.run_directory import pretty
+from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.statistics import Interval
 from nemo_skills_specdec.studies.study import find_runs
 from nemo_skills_specdec.studies.summary import OVERALL, Row, Summary, summarize

@@ -6,9 +6,10 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import ServerInfo
+from nemo_skills_specdec.files import pretty
 from nemo_skills_specdec.measurement.result import Measured, evaluation_of
 from nemo_skills_specdec.measurement.run import OutputRow, Run
-from nemo_skills_specdec.measurement.run_directory import manifest_of, write_run
+from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, OUTPUT, new_manifest
 from nemo_skills_specdec.records import Finding, Message, PromptRow, RequestRecord
 
 REQUEST = {"model": "m", "api": "chat", "stream": True, "max_tokens": 64, "temperature": 0.0}
@@ -83,7 +84,7 @@ def make_run(
     evaluation.overall.acceptance.tokens_per_step = tokens_per_step
     return Run(
         directory=Path(directory),
-        manifest=manifest_of(asked, server, prompts, 0.0, 1.0),
+        manifest=msgspec.structs.replace(new_manifest(asked, server, prompts, 0.0), status="complete"),
         evaluation=evaluation,
         rows=rows,
         snapshots=list(snapshots),
@@ -97,5 +98,7 @@ def invalid(code="foreign_traffic"):
 def write(run, folder):
     """Writes a run directory and gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_run(folder, rows=[msgspec.to_builtins(r) for r in run.rows], evaluation=run.evaluation, manifest=run.manifest)
+    (folder / OUTPUT).write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in run.rows))
+    (folder / MANIFEST).write_bytes(pretty(run.manifest))
+    (folder / METRICS).write_bytes(pretty(run.evaluation))
     return folder

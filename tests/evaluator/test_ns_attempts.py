@@ -16,11 +16,11 @@ from nemo_skills_specdec.evaluator.attempts import (
     cut_off_requests,
     joined_windows,
     read_attempts,
-    read_windows,
     side_file,
     taking_part,
     write_attempts,
 )
+from nemo_skills_specdec.measurement.snapshots import reading_of
 
 VLLM = ServerInfo(engine="vllm", base_url="http://a")
 
@@ -43,7 +43,7 @@ def attempt(start, end, *drafts, url="http://a/metrics", **more):
 
 
 def drafts_in(*attempts):
-    return read_windows(joined_windows(attempts), VLLM).counts.num_drafts
+    return reading_of(joined_windows(attempts), VLLM).counts.num_drafts
 
 
 def test_windows_one_after_the_other_are_added():
@@ -63,7 +63,7 @@ def test_windows_of_two_servers_are_never_joined():
 
 
 def test_a_window_that_begins_where_the_last_one_ended_stays_apart():
-    assert len(joined_windows([attempt(0, 5, 0, 40), attempt(5, 6, 40, 50)])) == 2
+    assert len(joined_windows([attempt(0, 5, 0, 40), attempt(5, 6, 40, 50)]).before) == 2
 
 
 def test_an_attempt_that_was_killed_is_closed_by_the_snapshot_that_opens_the_next():

@@ -5,7 +5,13 @@ from nemo_skills_specdec.engines.base import CounterReading, Traffic
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.measurement.snapshots import take_settled_snapshots
 from nemo_skills_specdec.measurement.steps import describe_steps, tokens_cut_off
-from nemo_skills_specdec.measurement.traffic import ClientAccount, account_of, check_sources, check_traffic
+from nemo_skills_specdec.measurement.traffic import (
+    ClientAccount,
+    account_of,
+    check_counts,
+    check_sources,
+    check_traffic,
+)
 from nemo_skills_specdec.records import RequestRecord
 from nemo_skills_specdec.statistics import Interval
 

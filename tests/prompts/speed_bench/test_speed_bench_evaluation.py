@@ -8,7 +8,7 @@ from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.engines.detect import detect
-from nemo_skills_specdec.measurement.measure import Plan, Task
+from nemo_skills_specdec.measurement.measure import Plan, Workload
 from nemo_skills_specdec.measurement.measure import measure as measure_task
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
@@ -31,7 +31,7 @@ def test_a_prepared_speed_bench_is_measured_in_all_its_categories_and_turns(
             load=LoadOptions(concurrency=8),
         )
         evaluation = measure_task(
-            Task(name=loaded.name, rows=loaded.rows, remarks=loaded.findings), plan, info, headers={}
+            Workload(name=loaded.name, rows=loaded.rows, remarks=loaded.findings), plan, info, headers={}
         ).evaluation
     assert evaluation.benchmark == "speed-bench/qualitative"
     # The stand-in holds 18 rows of 27 turns in all 11 categories; the real data 880 rows of 1,138 turns.
