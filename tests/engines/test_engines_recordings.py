@@ -9,10 +9,7 @@ from server_recordings import acceptance, codes, json_lines_of, json_of, stream_
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.engines import llamacpp, sglang, vllm
 from nemo_skills_specdec.engines.base import ServerInfo
-<<<<<<< HEAD
 from nemo_skills_specdec.engines.detect import detect
-=======
->>>>>>> d96dce0 (Keep sending out of what NeMo-Skills loads to read a dataset's settings)
 from nemo_skills_specdec.engines.sglang.answers import sample_counts
 from nemo_skills_specdec.engines.sglang.files import parse_lines
 from nemo_skills_specdec.measurement.steps import tokens_cut_off

@@ -186,5 +186,5 @@ def test_a_window_opens_and_closes_only_when_nothing_runs_and_nothing_more_is_co
 )
 def test_sglang_may_count_one_request_more_per_prompt_with_several_samples(counted: int, codes: list[str]) -> None:
     reading = CounterReading(engine="sglang", source="bounds", traffic=Traffic(requests=counted))
-    sent = Sent(requests=10, failed=0, prompt_tokens=None, completion_tokens=None, samples=2)
+    sent = ClientAccount(requests=10, failed=0, prompt_tokens=None, completion_tokens=None, samples=2)
     assert [finding.code for finding in check_traffic(reading, sent, relied_on=True)] == codes
