@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
-from nemo_skills_specdec.compare.best_length import BestLength, Prediction, best_length, predict
+from nemo_skills_specdec.compare.best_length import BestLength, LengthPrediction, best_length, predict
 from nemo_skills_specdec.compare.draft_length import (
     Forecast,
     LengthPoint,
@@ -67,7 +67,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     step: StepTime | None
     step_reason: str | None
     noise: RunNoise
-    predictions: list[Prediction]
+    predictions: list[LengthPrediction]
     best: BestLength | None
     possible: tuple[int, int] | None
     categories: dict[str, CategoryAdvice]

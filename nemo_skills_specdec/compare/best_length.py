@@ -12,7 +12,7 @@ INDIFFERENT = 0.02
 """Lengths whose TPOT is at most this fraction above the best are as good."""
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class LengthPrediction(msgspec.Struct, frozen=True, kw_only=True):
     """What one draft length is predicted to give: TPOT(k) = t(k) / tokens per step, speedup = baseline TPOT / TPOT(k).
 
     Attributes:
@@ -41,7 +41,7 @@ class BestLength(msgspec.Struct, frozen=True, kw_only=True):
 
 def predict(
     lengths: Mapping[int, float], step: StepTime, *, kept: float = 1.0, baseline_tpot: float | None = None
-) -> list[Prediction]:
+) -> list[LengthPrediction]:
     """Predictions for every draft length whose AL is known.
 
     Args:
@@ -53,12 +53,12 @@ def predict(
     for k, length in sorted(lengths.items()):
         tpot = step.seconds(k) / (kept * length)
         found.append(
-            Prediction(draft_length=k, tpot_seconds=tpot, speedup=baseline_tpot / tpot if baseline_tpot else None)
+            LengthPrediction(draft_length=k, tpot_seconds=tpot, speedup=baseline_tpot / tpot if baseline_tpot else None)
         )
     return found
 
 
-def best_length(predictions: Sequence[Prediction]) -> BestLength | None:
+def best_length(predictions: Sequence[LengthPrediction]) -> BestLength | None:
     """The shortest time per token, with all lengths that are as good; None of nothing."""
     if not predictions:
         return None
