@@ -2,7 +2,7 @@
 
 Both read invented data from the same servers on this machine, in files whose sizes have the proportions of the real
 ones. Counted are bytes that the servers sent, wall time and peak memory. The upstream script and its Python are named
-by the environment, see tests/prompts/speed_bench/upstream.py; without them only this tool is measured.
+by the environment, see tests/prompts/speed_bench/upstream.py; `--upstream none` measures this tool alone.
 
     python performance/prepare_speed_bench.py --config throughput_1k
     python performance/prepare_speed_bench.py --config qualitative --scale 0.1 --last-problem 0.5
@@ -32,7 +32,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests/prompts/hub"), str(REPO
 
 from invented import SHA, Invented, raw
 from standin_hub import Repo, StandIn, running
-from upstream import command_ns
+from upstream import command_mo, command_ns
 
 from nemo_skills_specdec.prompts.speed_bench.schema import CONFIGS, token_budget
 from nemo_skills_specdec.prompts.speed_bench.texts import read_texts
@@ -63,7 +63,8 @@ import sys
 from pathlib import Path
 from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
 results = prepare(PrepareOptions(name="speed-bench", config={config!r}, output_dir=Path({out!r}), revision={sha!r},
-    texts_from=Path({texts!r}), cache_dir=Path({cache!r}), allow_host=[{plain!r}], allow_unknown_texts=True),
+    flavor={flavor!r}, texts_from=Path({texts!r}), cache_dir=Path({cache!r}), allow_host=[{plain!r}],
+    allow_unknown_texts=True),
     lambda line: print(line, file=sys.stderr))
 """
 
@@ -247,14 +248,16 @@ class Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", choices=CONFIGS, default="throughput_1k")
+    parser.add_argument("--then", choices=CONFIGS[1:], help="a second throughput config, prepared on the same machine")
     parser.add_argument("--scale", type=float, default=0.1, help="size of padding in the qualitative config's sources")
     parser.add_argument("--rows", type=int, default=64, help="rows of each source in a throughput config")
     parser.add_argument("--last-problem", type=float, nargs="+", default=[0.5], help="where in LiveCodeBench, 0 to 1")
-    parser.add_argument("--no-upstream", action="store_true")
+    parser.add_argument("--upstream", choices=["nemo-skills", "specdec_bench", "none"], default="nemo-skills")
     arguments = parser.parse_args()
     rng = random.Random(1)
-    texts_from = os.environ["SPECDEC_UPSTREAM_NS"]
+    texts_from = os.environ["SPECDEC_UPSTREAM_MO" if arguments.upstream == "specdec_bench" else "SPECDEC_UPSTREAM_NS"]
     texts = read_texts(Path(texts_from).read_text(), texts_from)
+    configs = [arguments.config, *([arguments.then] if arguments.then else [])]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         with running(place / "hub") as hub, running(place / "plain") as plain:
@@ -263,53 +266,73 @@ def main() -> None:
             if arguments.config == "qualitative":
                 pad_tables(hub, rng, arguments.scale)
             else:
-                pad_plain_files(plain, rng, texts.ts_old, arguments.rows, thousands_of(arguments.config))
-            publish(hub, plain, invented, arguments.config, arguments.rows)
-            if arguments.config != "qualitative":
+                thousands = max(thousands_of(config) for config in configs)
+                pad_plain_files(plain, rng, texts.ts_old, arguments.rows, thousands)
                 arguments.last_problem = [0.0]
-            theirs: Cost | None = None
+            for config in configs:
+                publish(hub, plain, invented, config, arguments.rows)
             for run, last in enumerate(arguments.last_problem):
                 if arguments.config == "qualitative":
                     pad_livecodebench(hub, rng, arguments.scale, last)
-                hub.forget()
-                for path in hub.root.rglob("*.*"):
-                    # Hashing is the hub's own business, done long before it is asked.
-                    if path.is_file():
-                        hub.etag(path)
-                if theirs is None and not arguments.no_upstream:
-                    folder = place / "upstream"
-                    folder.mkdir()
-                    theirs = Cost(*command_ns(hub, folder, arguments.config), folder, [hub, plain])
-                    print(f"upstream                    {theirs}", flush=True)
-                folder = place / f"ours{run}"
-                folder.mkdir()
-                code = OURS.format(
-                    config=arguments.config,
-                    out=str(folder / "out"),
-                    sha=SHA,
-                    texts=texts_from,
-                    cache=str(folder / "cache"),
-                    plain=plain.host,
-                )
-                env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "good", "PYTHONPATH": str(REPOSITORY)}
-                ours = Cost([sys.executable, "-c", code], env, folder, [hub, plain])
-                label = f"ours, last problem at {last:.0%}" if arguments.config == "qualitative" else "ours"
-                print(f"{label:27s} {ours}", flush=True)
-                again = Cost([sys.executable, "-c", code], env, folder, [hub, plain])
-                print(f"{'  once more':27s} {again}", flush=True)
-                if theirs is not None:
-                    share, speed = ours.megabytes / theirs.megabytes, theirs.seconds / ours.seconds
-                    print(f"  {share:.1%} of the bytes, {speed:.1f} times as fast", flush=True)
-                    same = same_rows(folder / "out", place / "upstream/out", arguments.config)
-                    if run == 0:
-                        print(f"  rows equal upstream's: {same}", flush=True)
+                    print(f"last problem at {last:.0%} of LiveCodeBench")
+                hash_files(hub)
+                for config in configs:
+                    theirs = None
+                    if run == 0 and arguments.upstream != "none":
+                        theirs = upstream_cost(arguments.upstream, config, place / "upstream", hub, plain)
+                        print(f"{config:15s} upstream   {theirs}", flush=True)
+                    folder = place / f"ours{run}"
+                    code, env = our_command(config, arguments.upstream, folder, texts_from, hub, plain)
+                    ours = Cost([sys.executable, "-c", code], env, folder, [hub, plain])
+                    print(f"{config:15s} ours       {ours}", flush=True)
+                    again = Cost([sys.executable, "-c", code], env, folder, [hub, plain])
+                    print(f"{config:15s}  once more {again}", flush=True)
+                    if theirs is not None:
+                        share, speed = ours.megabytes / theirs.megabytes, theirs.seconds / ours.seconds
+                        same = same_rows(folder / "out", place / "upstream/out", config)
+                        print(f"  {share:.1%} of the bytes, {speed:.1f} times as fast, rows equal: {same}", flush=True)
+
+
+def hash_files(hub: StandIn) -> None:
+    """Hashing is the hub's own business, done long before it is asked."""
+    hub.forget()
+    for path in hub.root.rglob("*.*"):
+        if path.is_file():
+            hub.etag(path)
+
+
+def upstream_cost(name: str, config: str, folder: Path, hub: StandIn, plain: StandIn) -> Cost:
+    folder.mkdir(exist_ok=True)
+    command = command_mo if name == "specdec_bench" else command_ns
+    return Cost(*command(hub, folder, config), folder, [hub, plain])
+
+
+def our_command(
+    config: str, flavor: str, folder: Path, texts_from: str, hub: StandIn, plain: StandIn
+) -> tuple[str, dict[str, str]]:
+    folder.mkdir(exist_ok=True)
+    code = OURS.format(
+        config=config,
+        out=str(folder / "out"),
+        sha=SHA,
+        flavor="nemo-skills" if flavor == "none" else flavor,
+        texts=texts_from,
+        cache=str(folder / "cache"),
+        plain=plain.host,
+    )
+    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "good", "HF_HOME": str(folder / "hf_home")}
+    return code, {**env, "PYTHONPATH": str(REPOSITORY)}
 
 
 def same_rows(ours: Path, theirs: Path, config: str) -> bool:
     def read(folder: Path) -> list[Any]:
         return [json.loads(line) for line in (folder / f"{config}.jsonl").read_text().split("\n") if line]
 
-    return read(ours) == read(theirs)
+    def with_turns(row: dict[str, Any]) -> dict[str, Any]:
+        messages = row.pop("messages", None)
+        return row if messages is None else {**row, "turns": [message["content"] for message in messages]}
+
+    return list(map(with_turns, read(ours))) == list(map(with_turns, read(theirs)))
 
 
 if __name__ == "__main__":

@@ -135,7 +135,16 @@ def last_number(row: RawRow) -> int:
     Raises:
         DataError: there is none.
     """
-    number = row.src_id.rpartition("_")[2]
+    return number_at(row, -1)
+
+
+def number_at(row: RawRow, index: int) -> int:
+    """The number that is a part of `src_id` between underscores, counted from 0.
+
+    Raises:
+        DataError: there is none.
+    """
+    number = part(row, index)
     if "_" not in row.src_id or not number.isdigit():
         raise unknown_form(row)
     return int(number)

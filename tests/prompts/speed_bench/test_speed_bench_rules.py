@@ -13,12 +13,10 @@ from nemo_skills_specdec.prompts.speed_bench.rules import Rules
 from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, last_number, numbers_in, token_budget
 from nemo_skills_specdec.prompts.speed_bench.sources import source_of
 from nemo_skills_specdec.prompts.speed_bench.sources.adaleval import selection, sorting
-from nemo_skills_specdec.prompts.speed_bench.sources.bamboo import dialogues
-from nemo_skills_specdec.prompts.speed_bench.sources.chatrag import conversation
-from nemo_skills_specdec.prompts.speed_bench.sources.coser import names_in_order, scene
 from nemo_skills_specdec.prompts.speed_bench.sources.hle import demonstration, halves, with_examples
-from nemo_skills_specdec.prompts.speed_bench.sources.mmlu_pro import questions
-from nemo_skills_specdec.prompts.speed_bench.sources.rolebench import dialogue
+from nemo_skills_specdec.prompts.speed_bench.sources.hub_tables import conversation, questions
+from nemo_skills_specdec.prompts.speed_bench.sources.plain_files import dialogues
+from nemo_skills_specdec.prompts.speed_bench.sources.roleplay import dialogue, names_in_order, scene
 from nemo_skills_specdec.prompts.speed_bench.templates import filled
 from nemo_skills_specdec.prompts.speed_bench.texts import read_texts
 from nemo_skills_specdec.prompts.speed_bench.tokens import fitted

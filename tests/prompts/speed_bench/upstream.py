@@ -65,14 +65,19 @@ def run_ns(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / f"out/{config}.jsonl").read_text().splitlines()]
 
 
-def run_mo(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
-    """Rows that Model-Optimizer's script makes; they have `turns`."""
+def command_mo(hub: StandIn, folder: Path, config: str) -> tuple[list[str], dict[str, str]]:
+    """How Model-Optimizer's script is run; its rows go to `out/<config>.jsonl` in the folder."""
     _mo_package(hub, folder)
     (folder / "run_mo.py").write_text(_MO_RUN)
-    out = folder / f"{config}.rows"
+    out = folder / "out" / f"{config}.jsonl"
     command = [python(), str(folder / "run_mo.py"), config, str(folder / "out"), str(out)]
-    _run(command, environment(hub, folder), folder)
-    return [json.loads(line) for line in out.read_text().splitlines()]
+    return command, environment(hub, folder)
+
+
+def run_mo(hub: StandIn, folder: Path, config: str) -> list[dict[str, Any]]:
+    """Rows that Model-Optimizer's script makes; they have `turns`."""
+    _run(*command_mo(hub, folder, config), folder)
+    return [json.loads(line) for line in (folder / f"out/{config}.jsonl").read_text().splitlines()]
 
 
 def read_mo(hub: StandIn, folder: Path, prepared: Path) -> list[list[Any]]:

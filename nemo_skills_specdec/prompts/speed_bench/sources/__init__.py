@@ -1,4 +1,4 @@
-"""Where SPEED-Bench's texts come from, one module for each family of sources."""
+"""Where SPEED-Bench's texts come from, by families of sources."""
 
 from __future__ import annotations
 
@@ -7,33 +7,27 @@ from nemo_skills_specdec.prompts.speed_bench.rules import Source
 from nemo_skills_specdec.prompts.speed_bench.schema import RawRow
 from nemo_skills_specdec.prompts.speed_bench.sources import (
     adaleval,
-    bamboo,
-    chatrag,
-    cnn_dailymail,
-    code_contests,
-    coser,
     hle,
+    hub_tables,
     livecodebench,
-    mmlu_pro,
-    mtbench101,
-    opus100,
-    rolebench,
+    plain_files,
+    roleplay,
 )
 
 SOURCES: tuple[Source, ...] = (
-    bamboo.SOURCE,
-    cnn_dailymail.SOURCE,
+    plain_files.BAMBOO,
+    hub_tables.CNN_DAILYMAIL,
     hle.SOURCE,
     livecodebench.SOURCE,
-    code_contests.SOURCE,
-    mtbench101.SOURCE,
-    opus100.SOURCE,
-    chatrag.SOURCE,
-    mmlu_pro.SOURCE,
+    hub_tables.CODE_CONTESTS,
+    plain_files.MTBENCH101,
+    hub_tables.OPUS_100,
+    hub_tables.CHATRAG,
+    hub_tables.MMLU_PRO,
     adaleval.STACKSELECT,
     adaleval.TEXTSORT,
-    rolebench.SOURCE,
-    coser.SOURCE,
+    roleplay.ROLEBENCH,
+    roleplay.COSER,
 )
 """In the order in which they are tried; the first whose marker a row's `source` contains completes the row."""
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
-from nemo_skills_specdec.prompts.speed_bench.schema import Flavor, RawRow, not_found, part, unknown_form
-from nemo_skills_specdec.prompts.speed_bench.sources.plain_files import keyed_records, numbered_records
+from nemo_skills_specdec.prompts.speed_bench.schema import Flavor, RawRow, not_found, number_at
+from nemo_skills_specdec.prompts.speed_bench.sources.plain_files import records_at
 from nemo_skills_specdec.prompts.speed_bench.texts import Texts
 from nemo_skills_specdec.prompts.speed_bench.tokens import Encoder, fitted
 
@@ -19,7 +19,7 @@ _FIELDS = ["question", "all_answers", "answer"]
 
 def load_stackselect(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
     """Finds the questions by their id in the file that `source` names."""
-    records = keyed_records(access, [(row.source, row.src_id) for row in rows], "question_id", "Ada-LEval", _FIELDS)
+    records = records_at(access, [(row.source, row.src_id) for row in rows], "Ada-LEval", _FIELDS, key="question_id")
 
     def turns(row: RawRow) -> list[str]:
         encoder, budget = rules.measure(row)
@@ -82,11 +82,11 @@ def selection(
 
 def load_textsort(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
     """Takes the texts by their number in the file that `source` names."""
-    records = numbered_records(access, [(row.source, _number(row)) for row in rows], "Ada-LEval", ["prompt"])
+    records = records_at(access, [(row.source, number_at(row, 1)) for row in rows], "Ada-LEval", ["prompt"])
 
     def turns(row: RawRow) -> list[str]:
         encoder, budget = rules.measure(row)
-        prompt = sorting(str(records[row.source, _number(row)]["prompt"]), rules.texts)
+        prompt = sorting(str(records[row.source, number_at(row, 1)]["prompt"]), rules.texts)
         return [fitted(encoder, prompt, budget, rules.texts.pad)]
 
     return turns
@@ -95,13 +95,6 @@ def load_textsort(rows: Sequence[RawRow], access: Access, rules: Rules) -> Compl
 def sorting(prompt: str, texts: Texts) -> str:
     """The prompt with another instruction, which asks for the text and not for its order."""
     return prompt.replace(texts.ts_old, texts.ts_new, 1)
-
-
-def _number(row: RawRow) -> int:
-    number = part(row, 1)
-    if not number.isdigit():
-        raise unknown_form(row)
-    return int(number)
 
 
 STACKSELECT = Source(marker="AdaLEval/stackselect", load=load_stackselect)
