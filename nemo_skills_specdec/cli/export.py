@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nemo_skills_specdec.prompts.prepared.kinds import ExportKind
+from nemo_skills_specdec.prompts.prepared.kinds import READ_WITH, ExportKind
 
 
 def export(
@@ -27,3 +27,5 @@ def export(
     out = output_dir or folder.with_name(f"{folder.resolve().name}-{to}")
     for written in export_files(path, to, out, list(config) if config else None):
         typer.echo(str(written))
+        if to in READ_WITH:
+            typer.echo(f"read with: {READ_WITH[to].format(folder=out, name=written.stem)}", err=True)

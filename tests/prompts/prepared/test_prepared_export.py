@@ -11,6 +11,7 @@ from prepared_rows import ROWS, row, write
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.prepared.export import export
 from nemo_skills_specdec.prompts.rows import read_rows
+from nemo_skills_specdec.records import Message, PromptRow
 
 
 def written(folder: Path, kind: str, out: Path) -> dict[str, list[Any]]:
@@ -23,7 +24,7 @@ def written(folder: Path, kind: str, out: Path) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("kind", ["vllm", "aiperf"])
 def test_vllm_and_aiperf_read_the_prepared_shape(folder: Path, tmp_path: Path, kind: str) -> None:
-    assert written(folder, kind, tmp_path / "out")["prompts.jsonl"][1] == {
+    assert written(folder, kind, tmp_path / "out")["qualitative.jsonl"][1] == {
         "question_id": "0" * 31 + "2",
         "category": "rag",
         "sub_category": None,
@@ -98,7 +99,38 @@ def test_prompts_are_plain_and_read_back_with_their_turns(folder: Path, tmp_path
 
 def test_only_the_files_asked_for_are_exported(folder: Path, tmp_path: Path) -> None:
     write(folder, ROWS, "more")
-    assert export(folder, "vllm", tmp_path / "out", ["more"]) == [tmp_path / "out/more.jsonl"]
+    assert export(folder, "sglang", tmp_path / "out", ["more"]) == [tmp_path / "out/more.jsonl"]
+
+
+def test_names_of_speed_bench_are_kept_for_vllm_and_one_other_file_gets_such_a_name(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("test", "throughput_2k", "more"):
+        write(data, ROWS, name)
+    assert export(data, "vllm", tmp_path / "out", ["throughput_2k", "test"]) == [
+        tmp_path / "out/throughput_2k.jsonl",
+        tmp_path / "out/qualitative.jsonl",
+    ]
+    with pytest.raises(UsageError, match="one other file fits; name it with --config"):
+        export(data, "vllm", tmp_path / "out")
+
+
+def conversation(tmp_path: Path) -> Path:
+    messages = [Message("system", "s"), Message("user", "u"), Message("assistant", "a"), Message("user", "v")]
+    return write(tmp_path / "data", [PromptRow(question_id="1", category="c", messages=messages)])
+
+
+@pytest.mark.parametrize("kind", ["vllm", "aiperf", "sglang", "specdec_bench", "speculators"])
+def test_a_format_of_user_turns_is_not_given_other_roles(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(DataError, match="row 1 has a message of the system, which"):
+        export(conversation(tmp_path), kind, tmp_path / "out")
+
+
+def test_a_format_with_roles_keeps_them_and_the_count_of_turns(tmp_path: Path) -> None:
+    (plain,) = written(conversation(tmp_path), "prompts", tmp_path / "plain")["prompts.jsonl"]
+    assert [message["role"] for message in plain["messages"]] == ["system", "user", "assistant", "user"]
+    (gym,) = written(conversation(tmp_path), "gym", tmp_path / "gym")["speed_bench_prompts_benchmark.jsonl"]
+    assert [message["role"] for message in gym["responses_create_params"]["input"]][2] == "assistant"
+    assert gym["verifier_metadata"]["num_turns"] == 1
 
 
 def test_a_placeholder_is_not_passed_on(tmp_path: Path) -> None:
