@@ -10,6 +10,7 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.exposition import Samples
+from nemo_skills_specdec.errors import JSON_ERRORS
 from nemo_skills_specdec.records import Finding, Source
 from nemo_skills_specdec.statistics import Interval
 
@@ -242,8 +243,12 @@ def part_of(body: Any, name: str) -> dict[str, Any]:
 
 
 def decoded(text: str | bytes) -> Any:
-    """A JSON text; None if it is none, however it is broken."""
+    """A JSON text; None if it is none, however broken. Halves of surrogate pairs, which no file holds, become `?`."""
+    told = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        value = json.loads(told)
+        if "\\ud" in told.lower():
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except JSON_ERRORS:
         return None
+    return value

@@ -161,6 +161,9 @@ def _sample(tail: str | None, where: str, text: str, start: int) -> tuple[Labels
 
 
 def _unescaped(value: str) -> str:
+    if not value.isascii():
+        # A text read from a file may hold halves of surrogate pairs, which no file of ours can.
+        value = value.encode("utf-8", "replace").decode("utf-8")
     return _ESCAPED.sub(lambda found: {"n": "\n"}.get(found[1], found[1]), value) if "\\" in value else value
 
 

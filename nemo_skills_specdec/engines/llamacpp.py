@@ -25,7 +25,7 @@ from nemo_skills_specdec.engines.counters import CounterDifference, differences,
 from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.spec_counters import counter_names
-from nemo_skills_specdec.errors import IdentityError
+from nemo_skills_specdec.errors import JSON_ERRORS, IdentityError
 from nemo_skills_specdec.records import Finding
 
 PREFIX = "llamacpp:"
@@ -131,7 +131,7 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
         return None
     try:
         timings = msgspec.convert(raw, LlamaTimings)
-    except msgspec.ValidationError as error:
+    except JSON_ERRORS as error:
         raise IdentityError(f"timings are not what llama.cpp sends ({error})") from error
     if timings.draft_n is None:
         return NO_STEPS if info is not None and info.speculation == "on" else None
@@ -168,7 +168,7 @@ def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
             continue
         try:
             now = msgspec.json.decode(frame, type=LlamaChunk).timings
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except JSON_ERRORS:
             return None
         if now is None or now.predicted_n is None:
             return None

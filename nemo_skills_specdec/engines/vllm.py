@@ -26,7 +26,7 @@ from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.spec_counters import counter_names
 from nemo_skills_specdec.engines.versions import at_least, version_text
-from nemo_skills_specdec.errors import IdentityError
+from nemo_skills_specdec.errors import JSON_ERRORS, IdentityError
 from nemo_skills_specdec.records import Finding
 
 PREFIX = "vllm:"
@@ -216,7 +216,7 @@ def _statistics(response: Mapping[str, Any]) -> VllmStatistics | None:
         return None
     try:
         return msgspec.convert(raw, VllmStatistics)
-    except msgspec.ValidationError as error:
+    except JSON_ERRORS as error:
         raise IdentityError(f"metrics.speculative_decoding is not what vLLM sends ({error})") from error
 
 

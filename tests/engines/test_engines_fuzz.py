@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from server_recordings import snapshot
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.engines.base import Ask, EngineName, ServerInfo
+from nemo_skills_specdec.engines.base import Ask, EngineName, ServerInfo, decoded
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.engines.sglang.answers import sample_counts
 from nemo_skills_specdec.engines.sglang.files import parse_lines
@@ -90,3 +91,9 @@ def test_no_request_metric_file_raises_anything_but_its_own_error(lines: list[by
 def test_endless_nesting_is_no_record(depth: int) -> None:
     assert parse_lines(b"[" * depth + b"\n") == ([], 1)
     assert ENGINES["llamacpp"].stream_counts([b'{"timings":' + b"[" * depth]) is None
+
+
+def test_half_a_surrogate_pair_is_replaced_wherever_a_server_says_it() -> None:
+    assert decoded(b'{"a": ["\\ud800x", "\\ud83d\\ude00"]}') == {"a": ["?x", "\U0001f600"]}
+    text = 'vllm:generation_tokens_total{model_name="\ud800"} 5\n'
+    assert snapshot(text).samples.series == {"vllm:generation_tokens_total": {frozenset({("model_name", "?")}): 5.0}}

@@ -116,7 +116,7 @@ def test_a_draft_of_ten_million_tokens_is_refused_at_once() -> None:
         )
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), HUGE, -1, 1.5, "9" * 5000])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), HUGE, -1, 1.5, "9" * 5000, "\ud800"])
 def test_no_number_of_an_answer_raises_anything_but_its_own_error(value: object) -> None:
     details = {"spec_verify_ct": value, "spec_num_correct_drafts": value, "spec_num_proposed_drafts": value}
     usage = {"usage": {"completion_tokens": 5}}
