@@ -121,3 +121,26 @@ def test_turns_are_the_user_messages_without_a_given_answer():
     roles = ["system", "user", "assistant", "user", "user"]
     assert count_turns([Message(role, "x") for role in roles]) == 2
     assert count_turns([]) == 0
+
+
+def test_token_ids_are_sent_as_they_are_and_to_the_completions_api_only():
+    ids = Message("user", "", token_ids=(1, 5, 7))
+    assert body_of(ids, api="completions")["prompt"] == [1, 5, 7]
+    with pytest.raises(UsageError, match="prompt q is a list of token ids, which only the completions API takes"):
+        body_of(ids)
+
+
+def test_what_tools_were_asked_and_answered_is_passed_on():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = body_of(
+        Message("developer", "d"),
+        Message("user", "u"),
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", "42", tool_call_id="c1", name="f"),
+    )["messages"]
+    assert messages == [
+        {"role": "developer", "content": "d"},
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "42", "name": "f", "tool_call_id": "c1"},
+    ]
