@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nemo_skills_specdec.engines.base import CounterReading
-    from nemo_skills_specdec.engines.snapshot import Snapshot
     from nemo_skills_specdec.records import Acceptance
 
 
@@ -28,13 +26,9 @@ def diff(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if the numbers must not be used.")] = False,
 ) -> None:
     """Acceptance between two saved /metrics texts of one server."""
-    from nemo_skills_specdec.engines.reading import read_window
-    from nemo_skills_specdec.errors import UsageError
+    from nemo_skills_specdec.measurement.saved_metrics import read_saved
 
-    first = _snapshot("", "the text before") if before == "-" else _read(before)
-    reading = read_window([first], [_read(after)], engine=server_type)
-    if reading.engine is None:
-        raise UsageError(reading.findings[0].message)
+    reading = read_saved(None if before == "-" else before, after, engine=server_type)
     _print(reading, json_output=json_output)
     if strict and any(finding.severity == "invalid" for finding in reading.findings):
         raise typer.Exit(1)
@@ -43,11 +37,9 @@ def diff(
 def _print(reading: CounterReading, *, json_output: bool) -> None:
     import msgspec
 
-    from nemo_skills_specdec.engines.reading import acceptance_of_reading
-    from nemo_skills_specdec.measurement.steps import describe_steps
+    from nemo_skills_specdec.measurement.saved_metrics import acceptance_between
 
-    acceptance = acceptance_of_reading(reading)
-    acceptance.findings += describe_steps(reading)
+    acceptance = acceptance_between(reading)
     if json_output:
         body = {
             **msgspec.to_builtins(acceptance),
@@ -100,21 +92,3 @@ def _text(value: float | None) -> str:
 
 def _list(values: Sequence[float | None] | None) -> str:
     return "unknown" if values is None else " ".join("-" if value is None else _text(value) for value in values)
-
-
-def _read(path: str) -> Snapshot:
-    from nemo_skills_specdec.errors import DataError
-
-    try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; give the path of a saved /metrics text") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}); give the path of a saved /metrics text") from error
-    return _snapshot(text, path)
-
-
-def _snapshot(text: str, name: str) -> Snapshot:
-    from nemo_skills_specdec.engines.snapshot import Snapshot
-
-    return Snapshot(url=name, taken_at=0.0, text=text)

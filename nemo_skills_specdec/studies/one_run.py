@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from nemo_skills_specdec.errors import WriteError
+from nemo_skills_specdec.launch.options import ServerOptions
 from nemo_skills_specdec.launch.start import Started, start_server
 from nemo_skills_specdec.measurement.measure import Measurement
+from nemo_skills_specdec.measurement.run import Run, load_run
 from nemo_skills_specdec.measurement.run_directory import held, prepare_directory, removed_if_empty
 from nemo_skills_specdec.prompts.load import LoadedPrompts
-from nemo_skills_specdec.studies.config import RunConfig, resolve
+from nemo_skills_specdec.prompts.rows import is_prompt_file
+from nemo_skills_specdec.records import PromptRow
+from nemo_skills_specdec.studies.config import Load, RunConfig, Sampling, config_from, resolve
 from nemo_skills_specdec.studies.execute import SERVER_LOG, Reporter, execute
 from nemo_skills_specdec.studies.prompts import EMULATED, load_prompts
 
@@ -42,6 +48,59 @@ def run_once(
         serving(config, directory / SERVER_LOG, directory / REQUEST_METRICS, reporter) as started,
     ):
         return execute(config, started, directory, prompts=prompts, reporter=reporter)
+
+
+def evaluate(
+    url: str,
+    prompts: str | Path | Sequence[PromptRow] = "mini",
+    *,
+    output_dir: Path | str | None = None,
+    **options: Any,
+) -> Run:
+    """Measures a running server, as `ns-specdec eval --server-url` does, and leaves a run directory.
+
+    An API key is taken from the environment variable `SPECDEC_API_KEY`, never from an argument.
+
+    Args:
+        url: base URL of the server, with or without `/v1`.
+        prompts: `mini`, a prompt set made by `ns-specdec prepare`, a file of prompts, or rows of `load_prompts`.
+        output_dir: run directory; None takes `results/<time>-<name>`.
+        options: of requests (`max_tokens`, `temperature`, `top_p`, `seed`, `n`, `api`, `stream`, `extra_body` and the
+            other fields of `Sampling`), of the load (`concurrency`, `request_rate` in prompts a second,
+            `timeout_seconds` and the other fields of `Load`), of the server (`metrics_urls`, `server_type`,
+            `request_files`), and `model`, `warmup`, `by_category`.
+
+    Raises:
+        UsageError: an option does not exist, or the server, the prompts or the directory cannot be used.
+        WriteError: the run could not be written; the message says where it is.
+    """
+    config = _config_of(url, prompts, options)
+    name = config.benchmark.label
+    loaded = None
+    if not isinstance(prompts, str | Path):
+        name, loaded = "rows", LoadedPrompts(name="rows", rows=list(prompts), findings=[])
+    directory = Path(output_dir) if output_dir is not None else default_directory(name)
+    measurement = run_once(config, directory, prompts=loaded)
+    if measurement.not_written is not None:
+        raise WriteError(measurement.not_written)
+    return load_run(directory)
+
+
+def _config_of(url: str, prompts: str | Path | Sequence[PromptRow], options: Mapping[str, Any]) -> RunConfig:
+    """The run that these options describe; each goes where its name is a field."""
+    kinds = {"sampling": Sampling, "load": Load, "server": ServerOptions}
+    content: dict[str, Any] = {"server": {"engine": "running", "url": url}, "method": {"name": "as_served"}}
+    if isinstance(prompts, Path) or (isinstance(prompts, str) and is_prompt_file(prompts)):
+        content["benchmark"] = {"prompts": str(prompts)}
+    elif isinstance(prompts, str):
+        content["benchmark"] = {"name": prompts}
+    for name, value in options.items():
+        home = next((part for part, kind in kinds.items() if name in kind.__struct_fields__), None)
+        if home is None:
+            content[name] = value
+        else:
+            content[home] = {**content.get(home, {}), name: value}
+    return config_from(content, "evaluate")
 
 
 def default_directory(name: str) -> Path:

@@ -119,7 +119,9 @@ def test_a_request_rate_is_a_profile_of_its_arrival(tmp_path, arrival):
 def test_only_prompts_of_a_single_user_message_are_sent():
     several = PromptRow(question_id="3", category="a", messages=[Message("user", "one"), Message("user", "two")])
     system = PromptRow(question_id="4", category="a", messages=[Message("system", "be"), Message("user", "x")])
-    assert check(RunConfig(), [*ROWS, several, system], {}) == ROWS
+    single, (left_out,) = check(RunConfig(), [*ROWS, several, system], {})
+    assert single == ROWS
+    assert (left_out.code, left_out.numbers) == ("turns_left_out", {"left_out": 2, "prompts": 4})
     with pytest.raises(UsageError, match="single user message"):
         check(RunConfig(), [several], {})
 

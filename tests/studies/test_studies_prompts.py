@@ -70,9 +70,9 @@ def test_emulated_prompts_are_drawn_from_their_seed_and_share_no_prefix():
 
 
 def test_emulated_prompts_say_that_they_are_no_real_traffic():
-    rows, findings = load_prompts(Benchmark(name="emulated", prompt_tokens=10, num_prompts=2))
-    assert len(rows) == 2
-    assert [finding.code for finding in findings] == ["emulated_prompts"]
+    loaded = load_prompts(Benchmark(name="emulated", prompt_tokens=10, num_prompts=2))
+    assert len(loaded.rows) == 2
+    assert [finding.code for finding in loaded.findings] == ["emulated_prompts"]
 
 
 def test_an_emulated_prompt_without_a_length_is_refused():
