@@ -43,5 +43,5 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_an_option_that_does_not_exist_is_refused_with_its_nearest_relative():
-    with pytest.raises(UsageError, match="unknown key `concurency`"):
-        sd.evaluate("http://127.0.0.1:9", concurency=4)
+    with pytest.raises(UsageError, match="unknown key `concurrencies`"):
+        sd.evaluate("http://127.0.0.1:9", concurrencies=4)
