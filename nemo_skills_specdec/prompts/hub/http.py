@@ -251,6 +251,8 @@ class Fetcher:
     ) -> FileVersion:
         """The version of the file in an answer, which must hold what was asked for, of the version known so far."""
         headers = answer.headers
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise HttpError(f"{self.named(url)} answers with a web page instead of the file; check proxy and login")
         first, last, total = _content_range(headers.get("Content-Range", ""))
         if answer.status_code == 200:
             length = headers.get("Content-Length", "")
@@ -259,8 +261,6 @@ class Fetcher:
         change = known.change_to(found)
         if change is not None:
             raise ChangedError(f"{self.named(url)} changed at its source ({change}); run the command again")
-        if headers.get("Content-Type", "").startswith("text/html"):
-            raise HttpError(f"{self.named(url)} answers with a web page instead of the file; check proxy and login")
         if answer.status_code != 416 and (first != start or (stop is not None and last not in (None, stop - 1))):
             raise HttpError(
                 f"{self.named(url)} answers with other bytes than asked for: "

@@ -134,7 +134,7 @@ def check_access(fetcher: Fetcher, repo_id: str) -> None:
         for _ in fetcher.stream(f"{HUB}/api/datasets/{repo_id}/auth-check", name=f"access to {repo_id}"):
             pass
     except HttpError as error:
-        raise explained(error, repo_id, "main", has_token=fetcher.token is not None) from error
+        raise explained(error, fetcher, repo_id, "main") from error
 
 
 def local_copy(repository: Repository, file: RepositoryFile) -> Path | None:
@@ -276,7 +276,7 @@ def _asked(fetcher: Fetcher, repo_id: str, revision: str, ask: Callable[[], T]) 
                 ) from error
             code = answer.headers.get("X-Error-Code")
             refusal = HttpError(f"{where} answers HTTP {answer.status_code}", status=answer.status_code, code=code)
-            raise explained(refusal, repo_id, revision, has_token=fetcher.token is not None) from error
+            raise explained(refusal, fetcher, repo_id, revision) from error
         except HFValidationError as error:
             raise UsageError(f"{repo_id!r} is not the name of a data set on the hub; give owner/name") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -291,9 +291,10 @@ def _asked(fetcher: Fetcher, repo_id: str, revision: str, ask: Callable[[], T]) 
     return fetcher.patience.result_of(attempt)
 
 
-def explained(error: HttpError, repo_id: str, revision: str, *, has_token: bool) -> UsageError:
+def explained(error: HttpError, fetcher: Fetcher, repo_id: str, revision: str) -> UsageError:
     """The error that names what the user can do, made from what the hub answered."""
     page = f"{HUB}/datasets/{repo_id}"
+    hub = "the hub" if fetcher.endpoint == HUB else f"the hub at {fetcher.endpoint} (HF_ENDPOINT)"
     if error.code == "GatedRepo" and error.status == 401:
         return GatedError(
             f"{repo_id} is gated and no access token is set; accept its terms at {page} (access is given at once), "
@@ -306,12 +307,12 @@ def explained(error: HttpError, repo_id: str, revision: str, *, has_token: bool)
         )
     if error.code == "RevisionNotFound":
         return UsageError(f"{repo_id} has no revision {revision!r}; see {page}/commits/main for those it has")
-    if error.status == 401 and has_token:
+    if error.status == 401 and fetcher.token is not None:
         return TokenError(
-            "the hub rejects the access token as invalid; log in again with: hf auth login (or correct HF_TOKEN)"
+            f"{hub} rejects the access token as invalid; log in again with: hf auth login (or correct HF_TOKEN)"
         )
     if error.code == "RepoNotFound" or error.status in (401, 404):
-        return UsageError(f"the hub knows no data set {repo_id} that may be read without a token; check the name")
+        return UsageError(f"{hub} knows no data set {repo_id} that may be read without a token; check the name")
     return error
 
 

@@ -49,7 +49,7 @@ def test_an_account_without_access_is_sent_to_the_terms(gated: StandIn) -> None:
 
 
 def test_a_bad_token_is_not_taken_for_a_missing_set(gated: StandIn) -> None:
-    with pytest.raises(TokenError, match="rejects the access token"):
+    with pytest.raises(TokenError, match=r"HF_ENDPOINT\) rejects the access token"):
         check_access(fetcher(gated, token="wrong"), "cais/hle")
 
 
@@ -60,7 +60,7 @@ def test_an_unknown_revision_is_named(gated: StandIn, tmp_path: Path) -> None:
 
 
 def test_an_unknown_set_is_named(gated: StandIn, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no data set a/none"):
+    with pytest.raises(UsageError, match=r"the hub at http://.* \(HF_ENDPOINT\) knows no data set a/none"):
         open_repository(fetcher(gated), Cache(tmp_path), "a/none")
 
 
