@@ -97,13 +97,13 @@ class Engine:
         self.ledger = Ledger(index, self.draft_length, keep=options.ledger_requests, tree=self._tree)
         self.truncated_prompts = 0
         self._slots = options.max_num_seqs
-        # One slot more than sequences run: the prefill works there, so running sequences stay side by side.
-        self._cache = KeyValueCache(models.target.config, slots=self._slots + 1, capacity=models.capacity)
+        self._cache = KeyValueCache(models.target.config, slots=self._slots, capacity=models.capacity)
         self._drafter = _drafter(models, options)
         self._seeds = np.random.SeedSequence(options.seed, spawn_key=(index,))
         self._waiting: deque[Sequence] = deque()
         self._prefilling: Sequence | None = None
         self._prefilled = 0
+        self._prefill_slot = 0
         self._running: list[Sequence] = []
         self._step = 0
 
@@ -215,10 +215,14 @@ class Engine:
                     return
                 self._prefilling, self._prefilled = self._waiting.popleft(), 0
                 self._prefilling.scheduled = time.perf_counter()
+                # The first free slot. None but a prefill takes one, and only one is under way.
+                self._prefill_slot = len(self._running)
             sequence, start = self._prefilling, self._prefilled
             piece = np.array(sequence.tokens[start : start + budget])
-            x = self.models.target.forward(self._cache, piece[None, :], np.array([start]), first_slot=self._slots)
-            self._drafter.prefill(self._slots, piece, start)
+            x = self.models.target.forward(
+                self._cache, piece[None, :], np.array([start]), first_slot=self._prefill_slot
+            )
+            self._drafter.prefill(self._prefill_slot, piece, start)
             budget -= len(piece)
             self._prefilled += len(piece)
             yield len(piece)
@@ -238,8 +242,10 @@ class Engine:
         else:
             slot = len(self._running)
             self._running.append(sequence)
-            self._cache.move(self._slots, slot, sequence.prompt_length)
-            self._drafter.move(self._slots, slot, sequence.prompt_length)
+            if slot != self._prefill_slot:
+                # Sequences that ended meanwhile have left a gap.
+                self._cache.move(self._prefill_slot, slot, sequence.prompt_length)
+                self._drafter.move(self._prefill_slot, slot, sequence.prompt_length)
         return output
 
     def _decode(self, outputs: list[StepOutput]) -> None:
@@ -361,12 +367,10 @@ def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
     if options.method == "draft_model":
         assert models.draft is not None, "load_models reads the draft model for this method"
         if options.tree is not None:
-            return DraftTreeModel(
-                models.draft, slots=options.max_num_seqs + 1, capacity=models.capacity, tree=options.tree
-            )
+            return DraftTreeModel(models.draft, slots=options.max_num_seqs, capacity=models.capacity, tree=options.tree)
         return DraftModel(
             models.draft,
-            slots=options.max_num_seqs + 1,
+            slots=options.max_num_seqs,
             capacity=models.capacity,
             draft_length=options.draft_length,
         )
