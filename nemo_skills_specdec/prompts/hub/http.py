@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -53,31 +52,17 @@ class OfflineError(UsageError):
     """Something is needed that the cache does not hold, and the network must not be used."""
 
 
-class DownloadProgress(Protocol):
-    """Told about transfers and other long work, to show it."""
+DownloadProgress = Callable[[str, int | None, str], AbstractContextManager[Callable[[int], object]]]
+"""Shows a piece of work, given its name, its size if known, and the unit of the size, until the context is left.
 
-    def begin(self, name: str, total: int | None, *, unit: str = "bytes") -> int:
-        """Starts work of `total` units (None if unknown) and returns its handle."""
-
-    def advance(self, handle: int, count: int) -> None:
-        """Says that `count` more units are done."""
-
-    def end(self, handle: int) -> None:
-        """Says that the work is over."""
+What the context gives is called with the number of units done since the last call.
+"""
 
 
-class SilentProgress:
+@contextmanager
+def no_progress(name: str, total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
     """Shows nothing."""
-
-    def begin(self, name: str, total: int | None, *, unit: str = "bytes") -> int:
-        """Ignores the start of a transfer."""
-        return 0
-
-    def advance(self, handle: int, count: int) -> None:
-        """Ignores progress."""
-
-    def end(self, handle: int) -> None:
-        """Ignores the end."""
+    yield lambda count: None
 
 
 class FileVersion(msgspec.Struct, frozen=True):
@@ -118,7 +103,7 @@ class Fetcher:
         offline: bool = False,
         patience: Patience | None = None,
         timeout: float = 60.0,
-        progress: DownloadProgress | None = None,
+        progress: DownloadProgress = no_progress,
     ) -> None:
         """Prepares a reader; nothing is sent yet.
 
@@ -134,7 +119,7 @@ class Fetcher:
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
         self.offline = offline or (os.environ.get("HF_HUB_OFFLINE") or "").upper() in ("1", "ON", "YES", "TRUE")
         self.patience = patience or Patience()
-        self.progress: DownloadProgress = progress or SilentProgress()
+        self.progress = progress
         self.token = token
         self.bytes_received = 0
         self._hosts = DEFAULT_HOSTS | {host.lower() for host in hosts}
@@ -200,8 +185,8 @@ class Fetcher:
         """
         position, failures = start, 0
         known = known or FileVersion()
-        handle: int | None = None
-        try:
+        advance: Callable[[int], object] | None = None
+        with ExitStack() as bar:
             while True:
                 try:
                     with closing(self._send(url, _range_headers(position, stop, known))) as answer:
@@ -209,26 +194,20 @@ class Fetcher:
                         if versions is not None:
                             versions.append(known)
                         end = known.size if stop is None else stop
-                        if handle is None:
-                            handle = self.progress.begin(name, None if end is None else end - start)
+                        if advance is None:
+                            total = None if end is None else end - start
+                            advance = bar.enter_context(self.progress(name, total, "bytes"))
                         for piece in self._pieces(answer, position, end):
                             position, failures = position + len(piece), 0
-                            self.progress.advance(handle, len(piece))
+                            advance(len(piece))
                             yield piece
                     if end is None or position >= end:
                         return
-                    raise PassingError(f"{self.named(url)} ended after {position} of {end} bytes")
+                    problem = PassingError(f"{self.named(url)} ended after {position} of {end} bytes")
                 except network_errors() as error:
-                    failures += 1
-                    self.patience.wait(
-                        failures, PassingError(f"{self.named(url)} could not be read ({reason_of(error)})")
-                    )
-                except PassingError as error:
-                    failures += 1
-                    self.patience.wait(failures, error)
-        finally:
-            if handle is not None:
-                self.progress.end(handle)
+                    problem = PassingError(f"{self.named(url)} could not be read ({reason_of(error)})")
+                failures += 1
+                self.patience.wait(failures, problem)
 
     def _pieces(self, answer: requests.Response, position: int, end: int | None) -> Iterator[bytes]:
         """The bytes of an answer from `position` to `end`; a server that ignores ranges sends those before, too."""

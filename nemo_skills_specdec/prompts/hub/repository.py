@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -157,13 +158,9 @@ def whole_file(fetcher: Fetcher, repository: Repository, file: RepositoryFile) -
     path = local_copy(repository, file)
     if path is None:
         fetcher.check_online(repository.url(file.path))
-        handle = fetcher.progress.begin(f"{repository.repo_id} {file.path}", file.size)
-        try:
-            path = _asked(
-                fetcher, repository.repo_id, repository.sha, lambda: _download(fetcher, repository, file, handle)
-            )
-        finally:
-            fetcher.progress.end(handle)
+        with fetcher.progress(f"{repository.repo_id} {file.path}", file.size, "bytes") as advance:
+            download = partial(_download, fetcher, repository, file, advance)
+            path = _asked(fetcher, repository.repo_id, repository.sha, download)
         fetcher.bytes_received += path.stat().st_size
     size, digest = path.stat().st_size, sha256_of_file(path)
     same = digest == file.sha256 if file.sha256 else file.blob_id in (None, _git_blob_id(path))
@@ -177,7 +174,7 @@ def whole_file(fetcher: Fetcher, repository: Repository, file: RepositoryFile) -
     return StoredFile(str(path), size, digest)
 
 
-def _download(fetcher: Fetcher, repository: Repository, file: RepositoryFile, handle: int) -> Path:
+def _download(fetcher: Fetcher, repository: Repository, file: RepositoryFile, advance: Callable[[int], object]) -> Path:
     from huggingface_hub import hf_hub_download
     from tqdm.auto import tqdm
 
@@ -188,7 +185,7 @@ def _download(fetcher: Fetcher, repository: Repository, file: RepositoryFile, ha
             super().__init__(*args, **{**options, "disable": True})
 
         def update(self, n: float | None = 1) -> None:
-            fetcher.progress.advance(handle, int(n or 0))
+            advance(int(n or 0))
 
     # Before 1.0 the hub's client draws its own bar.
     bar: dict[str, Any] = {"tqdm_class": ReportingBar}

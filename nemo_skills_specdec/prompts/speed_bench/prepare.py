@@ -168,13 +168,10 @@ def _without_gated(raw: Sequence[RawRow]) -> tuple[list[RawRow], Counter[str]]:
 
 
 def _shown(rows: Iterable[PromptRow], total: int, config: str, progress: DownloadProgress) -> Iterator[PromptRow]:
-    handle = progress.begin(f"building {config}", total, unit="rows")
-    try:
+    with progress(f"building {config}", total, "rows") as advance:
         for row in rows:
-            progress.advance(handle, 1)
+            advance(1)
             yield row
-    finally:
-        progress.end(handle)
 
 
 def _remarks(texts: FoundTexts, skipped: dict[str, int]) -> list[Finding]:

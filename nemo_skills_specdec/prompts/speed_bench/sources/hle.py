@@ -122,7 +122,11 @@ def _text_only(access: Access, table: Table) -> list[bool]:
     kept = access.cache.document(f"text-only {table.key}")
     if kept.exists():
         return msgspec.json.decode(kept.read_bytes(), type=list[bool])
-    result = [row["image"] == "" for row in table.column_rows(["image"], keep=False)]
+    result: list[bool] = []
+    with access.fetcher.progress("HLE's questions with images, read once", table.num_rows(), "rows") as advance:
+        for row in table.column_rows(["image"], keep=False):
+            result.append(row["image"] == "")
+            advance(1)
     write_atomically(kept, msgspec.json.encode(result))
     return result
 
