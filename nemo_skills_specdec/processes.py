@@ -39,6 +39,20 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     log: Path
 
 
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to wait for a server.
+
+    Attributes:
+        timeout_seconds: until it is ready.
+        poll_seconds: between two looks at the log.
+        stop_seconds: for it to end by itself when asked to.
+    """
+
+    timeout_seconds: float = 120.0
+    poll_seconds: float = 0.05
+    stop_seconds: float = STOP_SECONDS
+
+
 @contextlib.contextmanager
 def running_server(
     arguments: Sequence[str],
@@ -46,12 +60,10 @@ def running_server(
     name: str,
     find_url: Callable[[str], str | None],
     environment: Mapping[str, str] | None = None,
-    timeout_seconds: float = 120.0,
     log: Path | None = None,
-    poll_seconds: float = 0.05,
     on_wait: Callable[[float, str], None] | None = None,
     hint: Callable[[str], str | None] | None = None,
-    stop_seconds: float = STOP_SECONDS,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> Iterator[RunningServer]:
     """Runs a server for as long as the `with` block lasts.
 
@@ -61,10 +73,9 @@ def running_server(
         find_url: given everything printed so far, the base URL once the server is ready, else None.
         environment: added to this process's own.
         log: where its output goes; a temporary file, removed afterwards, by default.
-        poll_seconds: between two looks at the log.
         on_wait: called after each look with the seconds waited and the last line printed.
         hint: given everything printed by a server that failed, what the user may do about it.
-        stop_seconds: how long it may take to end by itself when asked to.
+        patience: how long to wait for it.
 
     Raises:
         ServerError: it cannot be started, ended, or was not ready in time; the message holds the end of its log.
@@ -87,10 +98,10 @@ def running_server(
         except OSError as error:
             raise ServerError(f"cannot start {name}: {arguments[0]}: {error.strerror}; is the path right?") from error
         try:
-            base_url = _wait(_Waiting(process, log, name, timeout_seconds, poll_seconds, find_url, on_wait, hint))
+            base_url = _wait(_Waiting(process, log, name, patience, find_url, on_wait, hint))
             yield RunningServer(base_url=base_url, process_id=process.pid, log=log)
         finally:
-            stop_group(process, patience_seconds=stop_seconds)
+            stop_group(process, patience_seconds=patience.stop_seconds)
 
 
 def stop_group(process: subprocess.Popen[bytes], *, patience_seconds: float = STOP_SECONDS) -> None:
@@ -118,8 +129,7 @@ class _Waiting(msgspec.Struct, frozen=True):
     process: subprocess.Popen[bytes]
     log: Path
     name: str
-    timeout_seconds: float
-    poll_seconds: float
+    patience: Patience
     find_url: Callable[[str], str | None]
     on_wait: Callable[[float, str], None] | None
     hint: Callable[[str], str | None] | None
@@ -134,17 +144,17 @@ def _wait(waiting: _Waiting) -> str:
         if url is not None and ended is None:
             return url
         waited = time.monotonic() - started
-        if ended is not None or waited > waiting.timeout_seconds:
+        if ended is not None or waited > waiting.patience.timeout_seconds:
             problem = (
                 f"ended with code {ended} before it was ready"
                 if ended is not None
-                else (f"was not ready after {waiting.timeout_seconds:.0f} s")
+                else (f"was not ready after {waiting.patience.timeout_seconds:.0f} s")
             )
             advice = waiting.hint(printed) if waiting.hint is not None else None
             raise ServerError(f"{waiting.name} {problem}{f': {advice}' if advice else ''}\n{_tail(printed)}")
         if waiting.on_wait is not None:
             waiting.on_wait(waited, last_line(printed))
-        time.sleep(waiting.poll_seconds)
+        time.sleep(waiting.patience.poll_seconds)
 
 
 def last_line(printed: str) -> str:

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+SERVE = "from nemo_skills_specdec.cli import main; main()"
 ROOT = Path(__file__).parents[1]
 PROMPTS = [
     "def get(self, key):\n    return",
@@ -69,7 +70,7 @@ def serving(checkout: Path, arguments: list[str]) -> Iterator[tuple[int, str, in
     """Process id, host and port of a server from a checkout."""
     threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": str(checkout)}
-    command = [sys.executable, "-m", "nemo_skills_specdec.embedded", *arguments]
+    command = [sys.executable, "-c", SERVE, "serve", "--port=0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=checkout) as process:
         try:
             assert process.stdout is not None

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from nemo_skills_specdec.errors import ServerError
-from nemo_skills_specdec.processes import running_server, stop_group
+from nemo_skills_specdec.processes import Patience, running_server, stop_group
 
 READY = "import time; print('URL http://127.0.0.1:1', flush=True); time.sleep(60)"
 
@@ -71,7 +71,9 @@ def test_a_server_that_is_never_ready_is_given_up():
     started = time.monotonic()
     with (
         pytest.raises(ServerError, match="was not ready after 0 s"),
-        running_server(python("import time; time.sleep(60)"), name="it", find_url=find_url, timeout_seconds=0.3),
+        running_server(
+            python("import time; time.sleep(60)"), name="it", find_url=find_url, patience=Patience(timeout_seconds=0.3)
+        ),
     ):
         pass
     assert time.monotonic() - started < 20
@@ -123,7 +125,7 @@ def test_a_stubborn_server_is_killed():
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print('URL http://x', flush=True)\ntime.sleep(60)\n"
     )
-    with running_server(python(code), name="it", find_url=find_url, stop_seconds=0.3) as server:
+    with running_server(python(code), name="it", find_url=find_url, patience=Patience(stop_seconds=0.3)) as server:
         pass
     assert not is_alive(server.process_id)
 

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from nemo_skills_specdec.embedded.options import DialectName, DraftMethod, EmbeddedOptions, PerRequestStats
 from nemo_skills_specdec.errors import UsageError
 
 
-class Method(str, Enum):
-    """Where drafts come from in the embedded engine."""
-
-    draft_model = "draft_model"
-    ngram = "ngram"
-    none = "none"
-
-
-class Statistics(str, Enum):
-    """How much a response says about its own acceptance."""
-
-    none = "none"
-    summary = "summary"
-    detailed = "detailed"
-
-
 def serve(
-    dialect: Annotated[Literal["vllm", "sglang"], typer.Option(help="Whose endpoints and metrics to speak.")] = "vllm",
-    method: Annotated[Method, typer.Option(help="Where drafts come from.")] = Method.draft_model,
+    dialect: Annotated[DialectName, typer.Option(help="Whose endpoints and metrics to speak.")] = "vllm",
+    method: Annotated[DraftMethod, typer.Option(help="Where drafts come from.")] = "draft_model",
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.")] = 3,
     draft_tree: Annotated[
         str | None,
@@ -47,8 +31,8 @@ def serve(
         bool, typer.Option("--protect-metrics", help="Ask for the key on /metrics too.")
     ] = False,
     per_request_stats: Annotated[
-        Statistics, typer.Option(help="vllm dialect: per-request statistics in the responses.")
-    ] = Statistics.detailed,
+        PerRequestStats, typer.Option(help="vllm dialect: per-request statistics in the responses.")
+    ] = "detailed",
     disable_log_stats: Annotated[
         bool, typer.Option("--disable-log-stats", help="No engine series on /metrics.")
     ] = False,
@@ -62,19 +46,18 @@ def serve(
 ) -> None:
     """Serve the embedded engine: a small real one for machines without a GPU. Ctrl-C stops it."""
     from nemo_skills_specdec.embedded.launch import serve_here
-    from nemo_skills_specdec.embedded.options import EmbeddedOptions
 
     serve_here(
         EmbeddedOptions(
             dialect=dialect,
-            method=method.value,
+            method=method,
             draft_length=draft_length,
             draft_tree=_tree_text(draft_tree),
             host=host,
             port=port,
             api_key=os.environ.get(api_key_env) or None,
             protect_metrics=protect_metrics,
-            per_request_stats=per_request_stats.value,
+            per_request_stats=per_request_stats,
             disable_log_stats=disable_log_stats,
             export_metrics_dir=str(export_metrics_dir) if export_metrics_dir else None,
             data_parallel_size=data_parallel_size,

@@ -1,4 +1,4 @@
-"""`python -m nemo_skills_specdec.embedded`: serves the embedded engine as a process of its own.
+"""`python -m nemo_skills_specdec.embedded '{"method": "ngram"}'`: serves the embedded engine as a process of its own.
 
 When it answers, it prints one line of JSON on stdout: {"host": ..., "port": ...}. It ends on SIGINT and SIGTERM.
 """
@@ -21,11 +21,10 @@ def main(arguments: list[str]) -> int:
     import logging
     import signal
 
-    from nemo_skills_specdec.embedded.options import API_KEY_VARIABLE, from_arguments
+    from nemo_skills_specdec.embedded.options import API_KEY_VARIABLE, from_json
     from nemo_skills_specdec.embedded.server import serve
     from nemo_skills_specdec.errors import SpecdecError
 
-    options = from_arguments(arguments, api_key=os.environ.pop(API_KEY_VARIABLE, None) or None)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
     def announce(host: str, port: int) -> None:
@@ -39,6 +38,7 @@ def main(arguments: list[str]) -> int:
         await serve(options, ready=announce, until=stop)
 
     try:
+        options = from_json(arguments[0] if arguments else "{}", api_key=os.environ.pop(API_KEY_VARIABLE, None) or None)
         asyncio.run(run())
     except SpecdecError as error:
         print(error, file=sys.stderr)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.embedded.options import API_KEY_VARIABLE, EmbeddedOptions, check, to_arguments
-from nemo_skills_specdec.processes import last_line, running_server
+from nemo_skills_specdec.embedded.options import API_KEY_VARIABLE, EmbeddedOptions, check, to_json
+from nemo_skills_specdec.processes import Patience, last_line, running_server
 
 START_TIMEOUT_SECONDS = 60.0
 
@@ -59,8 +59,7 @@ def start(options: EmbeddedOptions, *, timeout_seconds: float = START_TIMEOUT_SE
         name="the embedded server",
         find_url=_announced_url,
         environment=_environment(options),
-        timeout_seconds=timeout_seconds,
-        poll_seconds=0.02,
+        patience=Patience(timeout_seconds=timeout_seconds, poll_seconds=0.02),
         hint=last_line,
     ) as server:
         yield RunningEmbedded(server.base_url, server.process_id, options)
@@ -81,7 +80,7 @@ def serve_here(options: EmbeddedOptions) -> None:
 
 
 def _command(options: EmbeddedOptions) -> list[str]:
-    return [sys.executable, "-m", "nemo_skills_specdec.embedded", *to_arguments(options)]
+    return [sys.executable, "-m", "nemo_skills_specdec.embedded", to_json(options)]
 
 
 def _environment(options: EmbeddedOptions) -> dict[str, str]:

@@ -1,23 +1,21 @@
-"""How an embedded server is set up: `EmbeddedOptions`, its check, and its form on a command line."""
+"""How an embedded server is set up: `EmbeddedOptions`, its check, and its form as an argument."""
 
-import argparse
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import msgspec
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree, parse_tree
 from nemo_skills_specdec.errors import UsageError
 
-Dialect = Literal["vllm", "sglang"]
-Method = Literal["draft_model", "ngram", "none"]
+DialectName = Literal["vllm", "sglang"]
+DraftMethod = Literal["draft_model", "ngram", "none"]
 PerRequestStats = Literal["none", "summary", "detailed"]
 
 API_KEY_VARIABLE = "SPECDEC_EMBEDDED_API_KEY"
 """The key travels in this environment variable, never on a command line, where every process could read it."""
 
 
-class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True):
+class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything that shapes an embedded server.
 
     Attributes:
@@ -46,8 +44,8 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True):
         ledger_requests: finished requests whose steps stay readable; totals never forget.
     """
 
-    dialect: Dialect = "vllm"
-    method: Method = "draft_model"
+    dialect: DialectName = "vllm"
+    method: DraftMethod = "draft_model"
     draft_length: int = 3
     draft_tree: str | None = None
     prompt_lookup_min: int = 2
@@ -121,50 +119,23 @@ def check(options: EmbeddedOptions) -> None:
         raise UsageError(f"seed is {options.seed}; it must not be negative")
 
 
-def to_arguments(options: EmbeddedOptions) -> list[str]:
-    """Command-line arguments that `from_arguments` reads back; the API key is left out."""
-    arguments: list[str] = []
-    for field in msgspec.structs.fields(EmbeddedOptions):
-        value = getattr(options, field.name)
-        if field.name == "api_key" or value == field.default:
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(flag)
-        else:
-            arguments.append(f"{flag}={'none' if value is None else value}")
-    return arguments
+def to_json(options: EmbeddedOptions) -> str:
+    """The one argument of `python -m nemo_skills_specdec.embedded`; the API key is left out."""
+    return msgspec.json.encode(msgspec.structs.replace(options, api_key=None)).decode()
 
 
-def from_arguments(arguments: Sequence[str], *, api_key: str | None) -> EmbeddedOptions:
-    """Reads the command line of `python -m nemo_skills_specdec.embedded`.
+def from_json(text: str, *, api_key: str | None) -> EmbeddedOptions:
+    """Reads what `to_json` wrote, or any JSON object with some of the options.
 
     Args:
-        arguments: without the program's name.
+        text: the argument.
         api_key: from the environment.
+
+    Raises:
+        UsageError: it is not JSON, or holds an unknown option or an impossible value.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m nemo_skills_specdec.embedded",
-        description=f"Serves the embedded engine. An API key is read from the environment variable {API_KEY_VARIABLE}.",
-        allow_abbrev=False,
-    )
-    for field in msgspec.structs.fields(EmbeddedOptions):
-        if field.name == "api_key":
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        if field.type is bool:
-            parser.add_argument(flag, action="store_true", default=field.default)
-            continue
-        settings: dict[str, Any] = {"default": field.default, "type": _reader(field.type)}
-        if get_args(field.type) and all(isinstance(choice, str) for choice in get_args(field.type)):
-            settings["choices"] = get_args(field.type)
-        parser.add_argument(flag, **settings)
-    return EmbeddedOptions(**vars(parser.parse_args(list(arguments))), api_key=api_key)
-
-
-def _reader(kind: Any) -> Any:
-    kinds = get_args(kind)
-    if type(None) in kinds:
-        plain = next(item for item in kinds if item is not type(None))
-        return lambda text: None if text == "none" else plain(text)
-    return str if kinds else kind
+    try:
+        options = msgspec.json.decode(text, type=EmbeddedOptions)
+    except msgspec.DecodeError as error:
+        raise UsageError(f'options are one JSON object such as {{"method": "ngram"}} ({error})') from error
+    return msgspec.structs.replace(options, api_key=api_key)

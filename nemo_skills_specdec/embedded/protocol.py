@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.embedded.options import Dialect
+from nemo_skills_specdec.embedded.options import DialectName
 from nemo_skills_specdec.embedded.sampling import SamplingParams
 from nemo_skills_specdec.embedded.sequence import StopCriteria
 from nemo_skills_specdec.embedded.tokenizer import Tokenizer
@@ -128,7 +128,7 @@ def parse_completion(body: CompletionBody, tokenizer: Tokenizer, bos_token_id: i
     return _request(body, prompt, limit, chat=False)
 
 
-def check_dialect(request: GenerationRequest, dialect: Dialect) -> None:
+def check_dialect(request: GenerationRequest, dialect: DialectName) -> None:
     """Refuses what the imitated server refuses.
 
     Raises:

@@ -18,7 +18,7 @@ from nemo_skills_specdec.launch.hints import hint
 from nemo_skills_specdec.launch.methods import Method, to_embedded, to_llamacpp
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 from nemo_skills_specdec.launch.small_models import model_path
-from nemo_skills_specdec.processes import running_server
+from nemo_skills_specdec.processes import Patience, running_server
 
 OnWait = Callable[[float, str], None]
 _STOP_SECONDS = 45.0
@@ -125,12 +125,10 @@ def _engine(
         name=f"{server.engine} {version}",
         find_url=lambda _: base_url if _is_ready(base_url) else None,
         environment=command.environment,
-        timeout_seconds=server.ready_timeout_seconds,
         log=log,
-        poll_seconds=0.5,
         on_wait=on_wait,
         hint=hint,
-        stop_seconds=_STOP_SECONDS,
+        patience=Patience(timeout_seconds=server.ready_timeout_seconds, poll_seconds=0.5, stop_seconds=_STOP_SECONDS),
     ) as running:
         yield Started(
             engine=server.engine,

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -121,7 +122,7 @@ def test_wrong_options_are_refused_before_anything_starts():
 
 def test_the_module_runs_on_its_own_and_ends_at_ctrl_c():
     process = subprocess.Popen(
-        [sys.executable, "-m", "nemo_skills_specdec.embedded", "--method=none"],
+        [sys.executable, "-m", "nemo_skills_specdec.embedded", '{"method": "none"}'],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -136,7 +137,7 @@ def test_the_module_runs_on_its_own_and_ends_at_ctrl_c():
 
 def test_a_usage_error_of_the_module_is_one_line_and_exit_code_2(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "nemo_skills_specdec.embedded", f"--model-dir={tmp_path}"],
+        [sys.executable, "-m", "nemo_skills_specdec.embedded", json.dumps({"model_dir": str(tmp_path)})],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": ROOT},

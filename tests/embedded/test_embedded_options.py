@@ -1,6 +1,6 @@
 import pytest
 
-from nemo_skills_specdec.embedded.options import EmbeddedOptions, check, from_arguments, to_arguments
+from nemo_skills_specdec.embedded.options import EmbeddedOptions, check, from_json, to_json
 from nemo_skills_specdec.errors import UsageError
 
 
@@ -23,14 +23,14 @@ from nemo_skills_specdec.errors import UsageError
         ),
     ],
 )
-def test_options_survive_the_command_line(options):
-    assert from_arguments(to_arguments(options), api_key=None) == options
+def test_options_survive_as_an_argument(options):
+    assert from_json(to_json(options), api_key=None) == options
 
 
 def test_the_api_key_is_never_an_argument():
     options = EmbeddedOptions(api_key="tops3cret")
-    assert "tops3cret" not in " ".join(to_arguments(options))
-    assert from_arguments(to_arguments(options), api_key="tops3cret") == options
+    assert "tops3cret" not in to_json(options)
+    assert from_json(to_json(options), api_key="tops3cret") == options
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,7 @@ def test_a_draft_length_does_not_matter_without_speculation():
     check(EmbeddedOptions(method="none", draft_length=0))
 
 
-def test_an_unknown_choice_ends_the_program_with_code_2(capsys):
-    with pytest.raises(SystemExit) as ended:
-        from_arguments(["--dialect=other"], api_key=None)
-    assert ended.value.code == 2
-    assert "vllm" in capsys.readouterr().err
+@pytest.mark.parametrize("text", ['{"dialect": "other"}', '{"no_such_option": 1}', "--method=ngram", "[]"])
+def test_an_argument_that_says_something_else_is_refused(text):
+    with pytest.raises(UsageError, match="options are one JSON object"):
+        from_json(text, api_key=None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nemo_skills_specdec.embedded.draft_tree import DraftTree, chain, format_tree, parse_tree, tree_of_paths
 from nemo_skills_specdec.embedded.engine import load_models
 from nemo_skills_specdec.embedded.llama import KeyValueCache, TreeAttention
-from nemo_skills_specdec.embedded.options import EmbeddedOptions, check, from_arguments, to_arguments
+from nemo_skills_specdec.embedded.options import EmbeddedOptions, check, from_json, to_json
 from nemo_skills_specdec.embedded.sampling import (
     SamplingParams,
     acceptance_probability,
@@ -406,10 +406,10 @@ def test_a_chain_has_no_account_of_ranks(tree_models):
     assert not any("ranks" in record.as_dict() for record in running.ledger.requests())
 
 
-def test_tree_options_survive_the_command_line():
+def test_tree_options_survive_as_an_argument():
     options = EmbeddedOptions(dialect="sglang", draft_tree=TREES["ragged"])
     check(options)
-    assert from_arguments(to_arguments(options), api_key=None) == options
+    assert from_json(to_json(options), api_key=None) == options
     assert (options.positions, options.proposed) == (3, 9)
     assert (EmbeddedOptions(draft_length=5).positions, EmbeddedOptions(draft_length=5).proposed) == (5, 5)
 

@@ -309,16 +309,16 @@ def test_ns_prepare_data_takes_the_data_dir_of_upstreams_documentation(python, c
 
 
 STANDIN_VLLM = """
-import argparse, os, sys
+import argparse, json, os, sys
 
 parser = argparse.ArgumentParser()
 for name in ("port", "served-model-name", "speculative-config"):
     parser.add_argument(f"--{name}", required=True)
 parser.add_argument("--per-request-spec-decode-metrics", default="none")
 own, _ = parser.parse_known_args()
-words = [f"--port={own.port}", f"--served-model-name={own.served_model_name}"]
-words.append(f"--per-request-stats={own.per_request_spec_decode_metrics}")
-os.execv(sys.executable, [sys.executable, "-m", "nemo_skills_specdec.embedded", *words])
+options = {"port": int(own.port), "served_model_name": own.served_model_name}
+options["per_request_stats"] = own.per_request_spec_decode_metrics
+os.execv(sys.executable, [sys.executable, "-m", "nemo_skills_specdec.embedded", json.dumps(options)])
 """
 
 
