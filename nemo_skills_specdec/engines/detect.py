@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from nemo_skills_specdec.engines import remarks
 from nemo_skills_specdec.engines.base import Ask, EngineName, ServerInfo, text_or_none
@@ -21,12 +24,26 @@ from nemo_skills_specdec.errors import ServerError, UsageError
 from nemo_skills_specdec.records import Finding
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """How questions are put to a server: with which key, how long, and trusting whom."""
+
+    headers: Mapping[str, str]
+    timeout: float
+    tls: SSLContext | None
+
+    def fetch(self, url: str) -> Fetched:
+        """The answer to one GET."""
+        return fetch(url, self.headers, self.timeout, tls=self.tls)
+
+
 def detect(
     url: str,
     metrics_urls: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     server_type: EngineName | None = None,
     timeout: float = 10.0,
+    *,
+    tls: SSLContext | None = None,
 ) -> ServerInfo:
     """Asks a server what it is. Sends no prompt, so nothing is counted.
 
@@ -36,6 +53,7 @@ def detect(
         headers: sent to the server and to the metrics endpoints, such as `bearer(key)`.
         server_type: the engine, for routers that hide it.
         timeout: seconds for each question.
+        tls: how certificates are checked; by default as `tls_context()` does.
 
     Raises:
         ServerError: the server cannot be reached, wants another key, or is no inference server.
@@ -43,13 +61,14 @@ def detect(
     if server_type is not None and server_type not in ENGINES:
         raise UsageError(f"the server type {server_type!r} is unknown; give one of {', '.join(ENGINES)}")
     root = base_url(url)
-    listing = fetch(f"{root}/v1/models", headers, timeout)
+    asking = Asking(headers=headers or {}, timeout=timeout, tls=tls)
+    listing = asking.fetch(f"{root}/v1/models")
     problem = listing.error or key_refused(listing)
     if problem is not None:
         raise ServerError(problem)
     models = _entries(listing.json())
-    snapshots = [take_snapshot(item, headers, timeout) for item in metrics_urls or (root,)]
-    ask = _ask(root, headers, timeout, models, snapshots)
+    snapshots = [take_snapshot(item, headers, timeout, tls=tls) for item in metrics_urls or (root,)]
+    ask = _ask(root, asking, models, snapshots)
     engine = server_type or _engine(ask, snapshots)
     names = [item["id"] for item in models if isinstance(item.get("id"), str)]
     if engine is None and not names:
@@ -69,15 +88,14 @@ def detect(
     if info.speculation == "unknown" and len(hidden) == 2:
         info.findings.append(_hidden([*hidden, "speculation"]))
     if metrics_urls:
-        info.findings += _mixed(info, metrics_urls, snapshots, headers, timeout)
+        info.findings += _mixed(info, metrics_urls, snapshots, asking)
     info.offers = module.offers(info, own, next((item.error for item in snapshots if item.error is not None), ""))
     return info
 
 
 def _ask(
     root: str,
-    headers: Mapping[str, str] | None,
-    timeout: float,
+    asking: Asking,
     models: Sequence[Mapping[str, Any]],
     snapshots: Sequence[Snapshot],
 ) -> Ask:
@@ -88,7 +106,7 @@ def _ask(
     @cache
     def get(path: str) -> Any:
         joint = "&" if "?" in path else "?"
-        return fetch(f"{root}{path}{joint + query if query else ''}", headers, timeout).json()
+        return asking.fetch(f"{root}{path}{joint + query if query else ''}").json()
 
     return Ask(get=get, samples=[item.samples for item in snapshots if item.error is None], models=models)
 
@@ -105,8 +123,7 @@ def _mixed(
     info: ServerInfo,
     metrics_urls: Sequence[str],
     snapshots: Sequence[Snapshot],
-    headers: Mapping[str, str] | None,
-    timeout: float,
+    asking: Asking,
 ) -> list[Finding]:
     """Findings if the engines behind a router differ, or if some of them are not to be seen.
 
@@ -119,9 +136,9 @@ def _mixed(
         if snapshot.error is not None or snapshot.engine != info.engine:
             continue
         root = base_url(url)
-        models = _entries(fetch(f"{root}/v1/models", headers, timeout).json())
+        models = _entries(asking.fetch(f"{root}/v1/models").json())
         one = ServerInfo(engine=info.engine, base_url=public_url(root))
-        module.describe(one, _ask(root, headers, timeout, models, [snapshot]))
+        module.describe(one, _ask(root, asking, models, [snapshot]))
         figures = {
             "version": one.version,
             "model": text_or_none(models[0].get("id")) if models else None,

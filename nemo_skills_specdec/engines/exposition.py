@@ -8,7 +8,6 @@ if its name holds an engine's namespace, and its sample is stored under the engi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -196,8 +195,3 @@ def _foreign_names(text: str) -> tuple[str, ...]:
         if len(names) == 3:
             break
     return tuple(names)
-
-
-def namespaces_of(names: Iterable[str]) -> set[str]:
-    """The namespaces of some names of series: `vllm` of `vllm:generation_tokens_total`."""
-    return {name.partition(":")[0] for name in names}

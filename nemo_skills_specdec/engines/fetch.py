@@ -1,27 +1,31 @@
-"""Plain GETs: what a server's control plane answers, or in one line why it does not.
+"""Plain questions: what a server's control plane answers, or in one line why it does not.
 
-Keys travel in headers, only to the host they were given for, and never into a message.
+Keys travel in headers, only to the host they were given for, never through a proxy and never into a message.
 """
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
+from base64 import b64encode
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, InvalidURL
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 import msgspec
-import requests
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from nemo_skills_specdec.engines.base import decoded
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.tls import tls_context
 
 API_KEY_VARIABLE = "SPECDEC_API_KEY"
 """Environment variable that holds the key, named in messages."""
 
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,31 +96,29 @@ def bearer(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def fetch(url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0) -> Fetched:
-    """GETs a URL, following redirects; another host never sees the headers.
+def fetch(
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 10.0,
+    *,
+    body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Fetched:
+    """GETs a URL, or POSTs JSON to it, following redirects of a GET; another host never sees the headers.
 
     Args:
         headers: sent as they stand to the host of `url`.
         timeout: seconds for the whole exchange.
+        body: JSON to POST; None for a GET.
+        tls: how certificates are checked; by default as `tls_context()` does.
 
     Returns:
         The answer. This never raises: what went wrong stands in `error`.
     """
-    shown = public_url(url)
     try:
-        return _follow(url, dict(headers or {}), time.monotonic() + timeout, timeout)
-    except requests.exceptions.SSLError:
-        return Fetched(url=shown, error=f"{shown} has no valid TLS; is it http:// rather than https://?")
-    except requests.exceptions.Timeout:
-        return Fetched(
-            url=shown, error=f"{shown} did not answer within {timeout:g} s; is the server busy or the URL wrong?"
-        )
-    except requests.exceptions.ConnectionError as error:
-        return Fetched(url=shown, error=_connection_error(url, error))
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-        return Fetched(url=shown, error=f"{shown} broke off its answer; look at the server's log and try again")
-    except (requests.exceptions.RequestException, ValueError):
-        return Fetched(url=shown, error=f"{shown} cannot be asked; give a URL such as http://127.0.0.1:8000")
+        return _follow(url, headers or {}, time.monotonic() + timeout, body, tls)
+    except (OSError, HTTPException, ValueError, UsageError) as error:
+        return Fetched(url=public_url(url), error=_problem(url, error, timeout))
 
 
 def key_refused(answer: Fetched) -> str | None:
@@ -129,77 +131,86 @@ def key_refused(answer: Fetched) -> str | None:
     )
 
 
-class _NoAuth(AuthBase):
-    """Keeps requests from putting what a netrc file says in place of the headers given."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-def _follow(url: str, headers: dict[str, str], deadline: float, timeout: float) -> Fetched:
-    with requests.Session() as session:
-        origin, asked = urlsplit(url), url
-        for _ in range(_MAX_REDIRECTS + 1):
-            own = _same_origin(origin, urlsplit(asked))
-            response = session.get(
-                asked,
-                headers=headers if own else {},
-                auth=_auth(asked) if own else _NoAuth(),
-                timeout=max(deadline - time.monotonic(), 0.001),
-                allow_redirects=False,
-                stream=True,
-            )
+def _follow(
+    url: str, headers: Mapping[str, str], deadline: float, body: bytes | None, tls: ssl.SSLContext | None
+) -> Fetched:
+    origin, asked = urlsplit(url), url
+    for _ in range(_MAX_REDIRECTS + 1):
+        parts = urlsplit(asked)
+        connection = _connection(parts, deadline, tls)
+        try:
+            own = _authorised(parts, headers) if _same_origin(origin, parts) else {}
+            kind = {} if body is None else {"Content-Type": "application/json"}
+            target = quote(urlunsplit(("", "", parts.path or "/", parts.query, "")), safe="%/:=&?~#+!$,;'@()*[]")
+            connection.request("GET" if body is None else "POST", target, body, {"Connection": "close", **kind, **own})
+            response = connection.getresponse()
             location = response.headers.get("Location")
-            if response.is_redirect and location:
-                response.close()
+            if body is None and response.status in _REDIRECTS and location:
                 asked = urljoin(asked, location)
                 continue
-            body = _body(response, deadline)
-            return Fetched(url=public_url(url), status=response.status_code, text=body.decode("utf-8", "replace"))
+            text = _body(response, connection.sock, deadline).decode("utf-8", "replace")
+            return Fetched(url=public_url(url), status=response.status, text=text)
+        finally:
+            connection.close()
     return Fetched(url=public_url(url), error=f"{public_url(url)} redirects without end; give the server's own URL")
 
 
-def _body(response: requests.Response, deadline: float) -> bytes:
+def _connection(parts: SplitResult, deadline: float, tls: ssl.SSLContext | None) -> HTTPConnection:
+    left = max(deadline - time.monotonic(), 0.001)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidURL(parts.scheme)
+    if parts.scheme == "https":
+        return HTTPSConnection(parts.hostname, parts.port, timeout=left, context=tls or tls_context())
+    return HTTPConnection(parts.hostname, parts.port, timeout=left)
+
+
+def _body(response: HTTPResponse, sock: socket.socket | None, deadline: float) -> bytearray:
     body = bytearray()
-    for chunk in response.iter_content(65536):
+    while chunk := response.read1(65536):
         body += chunk
-        if time.monotonic() > deadline:
-            raise requests.exceptions.ReadTimeout
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
         if len(body) > _MAX_BYTES:
-            raise requests.exceptions.ContentDecodingError
-    return bytes(body)
+            raise IncompleteRead(b"")
+        # Of an answer that ends with the connection, the response alone holds the socket.
+        if sock is not None and sock.fileno() >= 0:
+            sock.settimeout(left)
+    if response.length:
+        raise IncompleteRead(b"")
+    return body
 
 
-def _auth(url: str) -> AuthBase:
-    parts = urlsplit(url)
-    return HTTPBasicAuth(parts.username, parts.password or "") if parts.username else _NoAuth()
+def _authorised(parts: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
+    if not parts.username:
+        return dict(headers)
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {**headers, "Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
 
 def _same_origin(a: SplitResult, b: SplitResult) -> bool:
     return (a.scheme, a.hostname, a.port) == (b.scheme, b.hostname, b.port)
 
 
-def _connection_error(url: str, error: requests.exceptions.ConnectionError) -> str:
-    shown, parts = public_url(url), urlsplit(url)
-    cause = " ".join(type(item).__name__ + " " + str(item) for item in _chain(error))
-    if "NameResolutionError" in cause or "gaierror" in cause:
-        return f"the host {parts.hostname} is unknown; check the spelling of {shown}"
-    if "ConnectionRefusedError" in cause or "Connection refused" in cause:
+def _problem(url: str, error: Exception, timeout: float) -> str:
+    shown = public_url(url)
+    if isinstance(error, UsageError):
+        return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{shown} has a certificate that is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return f"{shown} has no valid TLS; is it http:// rather than https://?"
+    if isinstance(error, TimeoutError):
+        return f"{shown} did not answer within {timeout:g} s; is the server busy or the URL wrong?"
+    if isinstance(error, socket.gaierror):
+        return f"the host {urlsplit(url).hostname} is unknown; check the spelling of {shown}"
+    if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {shown} (connection refused): is the server running, and is this its port?"
-    if "ReadTimeoutError" in cause or "timed out" in cause:
-        return f"{shown} did not answer in time; is the server busy or the URL wrong?"
+    if isinstance(error, IncompleteRead):
+        return f"{shown} broke off its answer; look at the server's log and try again"
+    if isinstance(error, InvalidURL | ValueError):
+        return f"{shown} cannot be asked; give a URL such as http://127.0.0.1:8000"
     return f"{shown} closed the connection without an answer; is it an HTTP server?"
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending and len(found) < 20:
-        item = pending.pop()
-        if isinstance(item, BaseException) and item not in found:
-            found.append(item)
-            pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
-    return found
 
 
 def _split(url: str) -> SplitResult:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ssl import SSLContext
 from typing import Any
 
-import requests
+import msgspec
 
-from nemo_skills_specdec.engines.base import EngineName, ServerInfo, decoded, offer
-from nemo_skills_specdec.engines.fetch import base_url
+from nemo_skills_specdec.engines.base import EngineName, ServerInfo, offer
+from nemo_skills_specdec.engines.fetch import base_url, fetch
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.errors import IdentityError
 
@@ -16,7 +17,9 @@ _PROMPT = "Count: 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4"
 _MAX_TOKENS = 16
 
 
-def probe_responses(info: ServerInfo, url: str, headers: Mapping[str, str], timeout: float = 60.0) -> None:
+def probe_responses(
+    info: ServerInfo, url: str, headers: Mapping[str, str], timeout: float = 60.0, *, tls: SSLContext | None = None
+) -> None:
     """Sends one chat completion where something is open that only an answer tells, and settles it in `info`.
 
     That is whether the source `response` is there, and the engine itself where a router hides it but lets its
@@ -27,7 +30,7 @@ def probe_responses(info: ServerInfo, url: str, headers: Mapping[str, str], time
     if not unsettled or not info.models or info.speculation == "off":
         return
     asked = [info.engine] if info.engine is not None else list(ENGINES)
-    response = _ask(info, asked, base_url(url), headers, timeout)
+    response = _ask(info, asked, base_url(url), headers, timeout, tls)
     if response is None:
         return
     try:
@@ -46,7 +49,12 @@ def probe_responses(info: ServerInfo, url: str, headers: Mapping[str, str], time
 
 
 def _ask(
-    info: ServerInfo, engines: Sequence[EngineName], root: str, headers: Mapping[str, str], timeout: float
+    info: ServerInfo,
+    engines: Sequence[EngineName],
+    root: str,
+    headers: Mapping[str, str],
+    timeout: float,
+    tls: SSLContext | None,
 ) -> dict[str, Any] | None:
     """The answer to a short request that asks for the statistics of some engines; None if there is none."""
     body: dict[str, Any] = {
@@ -57,11 +65,5 @@ def _ask(
     }
     for name in engines:
         body |= ENGINES[name].request_extras(stream=False, info=info)
-    try:
-        answer = requests.post(
-            f"{root}/v1/chat/completions", json=body, headers=dict(headers), timeout=timeout, allow_redirects=False
-        )
-    except requests.exceptions.RequestException:
-        return None
-    response = decoded(answer.content) if answer.status_code == 200 else None
-    return response if isinstance(response, dict) else None
+    answer = fetch(f"{root}/v1/chat/completions", headers, timeout, body=msgspec.json.encode(body), tls=tls).json()
+    return answer if isinstance(answer, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nemo_skills_specdec.engines import llamacpp, sglang, vllm
-from nemo_skills_specdec.engines.base import EngineModule, EngineName, ResponseReader
+from nemo_skills_specdec.engines.base import EngineModule, EngineName
 from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.versions import at_least
 
@@ -18,11 +18,6 @@ def wanted_series() -> frozenset[str]:
 def recognise_engine(samples: Samples) -> EngineName | None:
     """The engine whose series these are; None for none of them."""
     return next((name for name, module in ENGINES.items() if module.FACTS.namespace in samples.prefixes), None)
-
-
-def response_reader(engine: EngineName | None) -> ResponseReader | None:
-    """The reader of an engine's per-request statistics; None for an unknown engine."""
-    return ENGINES[engine] if engine is not None else None
 
 
 def tells_per_request(engine: EngineName | None, version: str | None) -> bool | None:

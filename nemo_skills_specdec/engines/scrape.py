@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,9 @@ from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError, UsageError
 
 
-def take_snapshot(url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0) -> Snapshot:
+def take_snapshot(
+    url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0, *, tls: SSLContext | None = None
+) -> Snapshot:
     """Scrapes one metrics endpoint. This never raises: why there are no metrics stands in the snapshot's `error`.
 
     A router of llama.cpp answers only for a named model; the only one that it has loaded is asked for.
@@ -26,16 +29,17 @@ def take_snapshot(url: str, headers: Mapping[str, str] | None = None, timeout: f
         url: the server, or its metrics endpoint (see `metrics_url`).
         headers: sent to the endpoint, such as `bearer(key)`.
         timeout: seconds for the whole exchange.
+        tls: how certificates are checked; by default as `tls_context()` does.
     """
     try:
         address = metrics_url(url)
-        fetched = fetch(address, headers, timeout)
+        fetched = fetch(address, headers, timeout, tls=tls)
         if _wants_model(fetched):
-            models = loaded_models(fetch(f"{base_url(url)}/v1/models", headers, timeout).json())
+            models = loaded_models(fetch(f"{base_url(url)}/v1/models", headers, timeout, tls=tls).json())
             if len(models) != 1:
                 fetched = Fetched(url=fetched.url, status=fetched.status, error=_which_model(fetched.url, models))
             else:
-                fetched = fetch(f"{address}?model={quote(models[0], safe='')}", headers, timeout)
+                fetched = fetch(f"{address}?model={quote(models[0], safe='')}", headers, timeout, tls=tls)
     except UsageError as error:
         fetched = Fetched(url=public_url(url), error=str(error))
     problem = fetched.error or _status_problem(fetched)

@@ -214,3 +214,23 @@ def test_a_body_that_breaks_off_is_no_body() -> None:
         snapshot = take_snapshot(server.url, timeout=3)
     assert snapshot.text == ""
     assert snapshot.error is not None
+
+
+def test_a_proxy_of_the_environment_never_sees_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tiny_server({}) as proxy, tiny_server({"/metrics": METRICS}) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        snapshot = take_snapshot(server.url, bearer(KEY))
+    assert (snapshot.error, proxy.asked) == (None, [])
+
+
+def test_credentials_of_a_url_are_sent_and_never_shown() -> None:
+    with tiny_server({"/metrics": METRICS}) as server:
+        snapshot = take_snapshot(server.url.replace("http://", "http://me:p%40ss@"))
+    assert server.headers_of("/metrics")["Authorization"] == "Basic bWU6cEBzcw=="
+    assert snapshot.url == f"{server.url}/metrics"
+
+
+@pytest.mark.parametrize("url", ["http://h:99999/", "http://[::1", "http://h/\n", "http://\ud800/", "file:///etc/passwd"])
+def test_no_address_raises(url: str) -> None:
+    assert fetch(url, timeout=0.5).error
