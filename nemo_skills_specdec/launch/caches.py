@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
-import requests
-
+from nemo_skills_specdec.engines.base import part_of
+from nemo_skills_specdec.engines.fetch import fetch
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.launch.methods import Method
 from nemo_skills_specdec.launch.start import Started
@@ -37,14 +37,13 @@ def empty_caches(started: Started) -> str | None:
         return None if started.engine == "embedded" else "its caches may hold the prompts of an earlier run"
     problem = ""
     for _ in range(_ATTEMPTS):
-        try:
-            answer = requests.post(f"{started.base_url}{path}", headers=started.headers, timeout=30)
-        except requests.exceptions.RequestException as error:
-            return f"{path} failed ({type(error).__name__})"
-        if answer.status_code == 200 and '"success":false' not in answer.text.replace(" ", ""):
+        answer = fetch(f"{started.base_url}{path}", started.headers, 30.0, body=b"")
+        if answer.error is not None:
+            return answer.error
+        if answer.status == 200 and part_of({"body": answer.json()}, "body").get("success") is not False:
             return None
-        problem = f"{path} answers with HTTP status {answer.status_code}"
-        if answer.status_code == 404:
+        problem = f"{path} answers with HTTP status {answer.status}"
+        if answer.status == 404:
             break
         time.sleep(_PAUSE_SECONDS)
     return problem

@@ -231,6 +231,8 @@ def test_credentials_of_a_url_are_sent_and_never_shown() -> None:
     assert snapshot.url == f"{server.url}/metrics"
 
 
-@pytest.mark.parametrize("url", ["http://h:99999/", "http://[::1", "http://h/\n", "http://\ud800/", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["http://h:99999/", "http://[::1", "http://h/\n", "http://\ud800/", "file:///etc/passwd"]
+)
 def test_no_address_raises(url: str) -> None:
     assert fetch(url, timeout=0.5).error
