@@ -1,122 +1,186 @@
-"""How often a 95 % interval of this tool contains the truth, by simulation.
+"""How often the 95 % intervals of this tool contain the truth, by simulation.
 
 A population of prompts is drawn whose acceptance and answer length differ between prompts, and whose steps are
 independent only given the prompt. Its rates are known from millions of prompts. Then runs of n prompts are drawn
 from it again and again, and intervals are computed as the tool computes them.
 
-    python performance/interval_coverage.py [--runs 1000] [--seed 0]
+    python performance/interval_coverage.py [--runs 1000] [--seed 0] [--population NAME ...] [--prompts N ...]
 """
 
 from __future__ import annotations
 
 import argparse
 
+import msgspec
 import numpy as np
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.statistics import Prompt, averages, intervals
+from nemo_skills_specdec.statistics import Prompt, uncertainty
 
 DRAFT_LENGTH = 3
-TRUTH_PROMPTS = 4_000_000
+TRUTH_PROMPTS = 2_000_000
+RESAMPLES = 1_000
 
 
-def draw(rng: np.random.Generator, prompts: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Steps per prompt, and steps that accepted each position (prompts x DRAFT_LENGTH).
+class Population(msgspec.Struct, frozen=True):
+    """A kind of prompts.
 
-    Args:
-        spread: standard deviation of the logarithm of the answer length.
+    Attributes:
+        accept: parameters of the beta distribution of a prompt's chance to accept a draft token.
+        spread: of the logarithm of the answer's length in tokens, around 122 tokens; 0 takes `steps` instead.
+        steps: the fewest and the most steps of an answer.
+        varying: drafts of one to three tokens, prompts preferring different lengths; otherwise always three.
     """
-    accept = rng.beta(3.0, 2.0, prompts)
-    tokens = np.clip(rng.lognormal(4.8, spread, prompts), 8, 1024)
-    steps = np.maximum((tokens / (1 + 2 * accept)).astype(int), 1)
-    positions = np.empty((prompts, DRAFT_LENGTH), dtype=int)
-    reached = steps
-    for position in range(DRAFT_LENGTH):
-        reached = rng.binomial(reached, np.clip(accept * (1 + 0.05 * position), 0, 1))
-        positions[:, position] = reached
-    return steps, positions
+
+    accept: tuple[float, float]
+    spread: float = 0.0
+    steps: tuple[int, int] = (20, 60)
+    varying: bool = False
 
 
-def clusters(steps: np.ndarray, positions: np.ndarray) -> list[AcceptanceCounts]:
+POPULATIONS = {
+    "answers of similar length": Population((3, 2), spread=0.4),
+    "answers of very different length": Population((3, 2), spread=0.8),
+    "drafts of varying length": Population((3, 2), spread=0.6, varying=True),
+    "few steps (1 to 8), varying drafts": Population((3, 2), steps=(1, 8), varying=True),
+    "few steps (1 to 4)": Population((3, 2), steps=(1, 4)),
+    "AL 1.10": Population((2, 20)),
+    "AL 1.03": Population((2, 66)),
+    "AL 1.03, few prompts accept anything": Population((0.5, 15)),
+    "AL 1.01": Population((1, 99)),
+    "AL 1.12, few steps (1 to 5)": Population((2, 18), steps=(1, 5)),
+    "AL 3.81 of 4": Population((30, 1)),
+    "AL 3.81 of 4, few steps (1 to 5)": Population((30, 1), steps=(1, 5)),
+}
+COUNTS = (3, 5, 10, 20, 44, 80, 320, 1200)
+
+
+def draw(rng: np.random.Generator, prompts: int, population: Population) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps per prompt, draft tokens per prompt, and steps that accepted each position (prompts x DRAFT_LENGTH)."""
+    accept = rng.beta(*population.accept, prompts)
+    if population.spread:
+        tokens = np.clip(rng.lognormal(4.8, population.spread, prompts), 8, 1024)
+        steps = np.maximum((tokens / (1 + 2 * accept)).astype(int), 1)
+    else:
+        steps = rng.integers(population.steps[0], population.steps[1] + 1, prompts)
+    # Steps by the length of their draft: all of them long, or a share that is the prompt's own.
+    long = rng.binomial(steps, rng.beta(2, 2, prompts)) if population.varying else steps
+    middle = rng.binomial(steps - long, 0.5)
+    by_length = np.stack([steps - long - middle, middle, long], axis=1)
+    positions = np.zeros((prompts, DRAFT_LENGTH), dtype=int)
+    for length in range(DRAFT_LENGTH):
+        reached = by_length[:, length]
+        for position in range(length + 1):
+            reached = rng.binomial(reached, accept)
+            positions[:, position] += reached
+    return steps, by_length @ np.arange(1, DRAFT_LENGTH + 1), positions
+
+
+def prompts_of(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], category: str) -> list[Prompt]:
+    steps, drafted, positions = drawn
     return [
-        AcceptanceCounts(
-            num_drafts=int(d),
-            num_draft_tokens=int(d) * DRAFT_LENGTH,
-            num_accepted_tokens=int(row.sum()),
-            accepted_per_position=tuple(int(x) for x in row),
+        Prompt(
+            category=category,
+            requests=(
+                AcceptanceCounts(
+                    num_drafts=d, num_draft_tokens=t, num_accepted_tokens=sum(row), accepted_per_position=tuple(row)
+                ),
+            ),
         )
-        for d, row in zip(steps, positions, strict=True)
+        for d, t, row in zip(steps.tolist(), drafted.tolist(), positions.tolist(), strict=True)
     ]
 
 
-def coverage(prompts: int, runs: int, spread: float, seed: int) -> dict[str, float]:
-    """Share of runs whose interval contains the truth, by rate."""
-    steps, positions = draw(np.random.default_rng(seed), TRUTH_PROMPTS, spread)
+def truth_of(population: Population, seed: int) -> dict[str, float]:
+    steps, drafted, positions = draw(np.random.default_rng(seed), TRUTH_PROMPTS, population)
     sums = positions.sum(0)
-    truth = {
+    return {
         "AL": 1 + sums.sum() / steps.sum(),
-        "AR": sums.sum() / steps.sum() / DRAFT_LENGTH,
+        "AR": sums.sum() / drafted.sum(),
         "p2": sums[1] / steps.sum(),
         "c2": sums[1] / sums[0],
         "c3": sums[2] / sums[1],
-        "request mean AL": 1 + float((positions.sum(1) / steps).mean()),
+        "request mean": 1 + float((positions.sum(1) / steps).mean()),
     }
-    rng = np.random.default_rng(seed + 1)
-    hits = dict.fromkeys(truth, 0)
+
+
+def coverage(population: Population, prompts: int, runs: int, seed: int, truth: dict[str, float]) -> dict[str, str]:
+    """Per rate, the share of the runs with an interval whose interval contains the truth; and how many had none."""
+    rng = np.random.default_rng(seed + prompts)
+    hits, given = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
     for run in range(runs):
-        drawn = clusters(*draw(rng, prompts, spread))
-        found = intervals(drawn, seed=run, resamples=2_000)
-        request_mean = averages(
-            [Prompt(category="all", requests=(c,)) for c in drawn], seed=run, resamples=1_000
-        ).request_mean.acceptance_length_interval
+        found = uncertainty(prompts_of(draw(rng, prompts, population), "all"), seed=run, resamples=RESAMPLES)
+        per_position = found.overall.per_position_acceptance_rates or (None,) * DRAFT_LENGTH
+        conditional = found.overall.conditional_acceptance_rates or (None,) * DRAFT_LENGTH
         by_name = {
-            "AL": found.acceptance_length,
-            "AR": found.acceptance_rate,
-            "p2": found.per_position_acceptance_rates[1],
-            "c2": found.conditional_acceptance_rates[1],
-            "c3": found.conditional_acceptance_rates[2],
-            "request mean AL": request_mean,
+            "AL": found.overall.acceptance_length,
+            "AR": found.overall.acceptance_rate,
+            "p2": per_position[1],
+            "c2": conditional[1],
+            "c3": conditional[2],
+            "request mean": found.averages.request_mean.acceptance_length_interval,
         }
         for name, interval in by_name.items():
-            hits[name] += interval.low <= truth[name] <= interval.high
-    return {name: count / runs for name, count in hits.items()}
+            if interval is not None:
+                given[name] += 1
+                hits[name] += interval.low <= truth[name] <= interval.high
+    return {name: _share(hits[name], given[name], runs) for name in truth}
 
 
-def macro_coverage(per_category: int, runs: int, seed: int) -> float:
-    """Share of runs whose interval of the category macro AL contains the truth; six categories unlike each other."""
-    spreads = [0.3, 0.5, 0.7, 0.4, 0.6, 0.8]
-    shifts = [0, 1, 2, 3, 4, 5]
-    lengths = []
-    for spread, shift in zip(spreads, shifts, strict=True):
-        steps, positions = draw(np.random.default_rng(seed + shift), TRUTH_PROMPTS // 8, spread)
-        lengths.append(1 + positions.sum() / steps.sum())
-    truth = float(np.mean(lengths))
+def _share(hits: int, given: int, runs: int) -> str:
+    if given < runs / 20:
+        return "-"
+    return f"{100 * hits / given:.1f}" + (f" ({100 * given / runs:.0f})" if given < runs else "")
+
+
+def macro_coverage(kinds: list[Population], per_category: int, runs: int, seed: int) -> str:
+    """Share of runs whose interval of the category macro AL contains the truth; one category of each kind."""
+    truth = float(np.mean([truth_of(kind, seed + shift)["AL"] for shift, kind in enumerate(kinds)]))
     rng = np.random.default_rng(seed + 100)
     hits = 0
     for run in range(runs):
         drawn = [
-            Prompt(category=str(shift), requests=(counts,))
-            for spread, shift in zip(spreads, shifts, strict=True)
-            for counts in clusters(*draw(rng, per_category, spread))
+            prompt
+            for number, kind in enumerate(kinds)
+            for prompt in prompts_of(draw(rng, per_category, kind), str(number))
         ]
-        interval = averages(drawn, seed=run, resamples=1_000).category_macro.acceptance_length_interval
-        hits += interval.low <= truth <= interval.high
-    return hits / runs
+        interval = uncertainty(drawn, seed=run, resamples=RESAMPLES).averages.category_macro.acceptance_length_interval
+        hits += interval is not None and interval.low <= truth <= interval.high
+    return f"{100 * hits / runs:.1f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--population", nargs="*", default=list(POPULATIONS), choices=list(POPULATIONS))
+    parser.add_argument("--prompts", nargs="*", type=int, default=list(COUNTS))
+    parser.add_argument("--macro", action="store_true", help="Only the category macro average.")
     arguments = parser.parse_args()
-    print(f"share of {arguments.runs} runs whose 95 % interval contains the truth")
-    for spread, kind in ((0.4, "answers of similar length"), (0.8, "answers of very different length")):
-        for prompts in (3, 4, 5, 10, 20, 80, 320):
-            shares = coverage(prompts, arguments.runs, spread, arguments.seed)
-            print(f"{kind}, {prompts:3d} prompts: " + "  ".join(f"{n} {100 * s:.1f} %" for n, s in shares.items()))
-    for per_category in (4, 10, 80):
-        share = macro_coverage(per_category, arguments.runs, arguments.seed)
-        print(f"category macro AL, 6 categories of {per_category} prompts: {100 * share:.1f} %")
+    print(f"Share in % of {arguments.runs} runs whose 95 % interval contains the truth.")
+    print("In brackets: the share of runs that have an interval, where not all do.\n")
+    if not arguments.macro:
+        print("| prompts of a run | n | AL | AR | p2 | c2 | c3 | request mean |\n|---|---|---|---|---|---|---|---|")
+        for name in arguments.population:
+            truth = truth_of(POPULATIONS[name], arguments.seed)
+            for prompts in arguments.prompts:
+                shares = coverage(POPULATIONS[name], prompts, arguments.runs, arguments.seed, truth)
+                print(f"| {name} | {prompts} | " + " | ".join(shares.values()) + " |", flush=True)
+        print()
+    print("| category macro AL | prompts a category | covered |\n|---|---|---|")
+    groups = {
+        "six categories of ordinary kinds": [
+            Population((a, 2), spread=spread)
+            for a, spread in ((3, 0.3), (2, 0.5), (4, 0.7), (3, 0.4), (1, 0.6), (6, 0.8))
+        ],
+        "six categories near AL 1": [Population((a, 40)) for a in (0.5, 1, 1.5, 2, 3, 4)],
+        "two categories": [Population((3, 2), spread=0.4), Population((1, 3), spread=0.8)],
+    }
+    for name, kinds in groups.items():
+        for per_category in (2, 4, 10, 80):
+            print(
+                f"| {name} | {per_category} | {macro_coverage(kinds, per_category, arguments.runs, arguments.seed)} |"
+            )
 
 
 if __name__ == "__main__":

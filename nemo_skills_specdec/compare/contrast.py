@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nemo_skills_specdec.compare.student_t import two_sided_quantile
 from nemo_skills_specdec.statistics import Interval
+from nemo_skills_specdec.statistics.student_t import two_sided_quantile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.engines.registry import ENGINES
@@ -170,17 +171,23 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
                 numbers={"without_statistics": len(silent), "answered": len(answered)},
             )
         )
-    if not silent and answered and prompts < FEW_PROMPTS:
+    # A prompt whose answers had no verification step says nothing about acceptance, however many there are.
+    telling = len({(r.category, r.question_id) for r in answered if r.counts is not None and _has_steps(r.counts)})
+    if not silent and answered and telling < FEW_PROMPTS:
         findings.append(
             Finding(
                 code="few_prompts",
                 severity="warning",
-                message=f"Only {prompts} prompts: the intervals are wide and themselves uncertain. "
-                f"Use {FEW_PROMPTS} or more, 80 a category to compare drafters.",
-                numbers={"prompts": prompts},
+                message=f"Only {telling} prompts had a verification step: the intervals are wide and themselves "
+                f"uncertain. Use {FEW_PROMPTS} or more, 80 a category to compare drafters.",
+                numbers={"prompts": telling},
             )
         )
     return [*findings, *check_dispersion(records)]
+
+
+def _has_steps(counts: AcceptanceCounts) -> bool:
+    return bool(counts.num_draft_tokens if counts.num_drafts is None else counts.num_drafts)
 
 
 def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:

@@ -10,12 +10,12 @@ from typing import Literal
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import AcceptanceCounts, total
+from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import acceptance_of_reading
 from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord, Source, acceptance_of
-from nemo_skills_specdec.statistics import Average, Averages, Prompt, averages, intervals, mean
+from nemo_skills_specdec.statistics import Average, Averages, Intervals, Prompt, mean, uncertainty
 
 SOURCES: tuple[Source, ...] = ("response", "request_file", "counters", "bounds", "gauge_estimate")
 """Best first: the headline is taken from the first that knows the acceptance length."""
@@ -108,16 +108,17 @@ def prompts_of(records: Sequence[RequestRecord]) -> list[Prompt]:
     return [Prompt(category=category, requests=tuple(counts)) for (category, _), counts in by_prompt.items()]
 
 
-def sources_of(measured: Measured, *, seed: int, with_intervals: bool) -> dict[str, Acceptance]:
-    """Every source of acceptance that a window has, best first."""
+def sources_of(measured: Measured, intervals: Intervals | None = None) -> dict[str, Acceptance]:
+    """Every source of acceptance that a window has, best first.
+
+    Args:
+        intervals: of the rates that the answers' own counts give.
+    """
     found: dict[str, Acceptance] = {}
     counts = per_request_counts(measured.records)
     if counts is not None and has_statistics(measured.records):
         source: Source = next(r.counts_source or "response" for r in measured.records if r.counts is not None)
-        clusters = [total(prompt.requests) for prompt in prompts_of(measured.records)]
-        found[source] = acceptance_of(
-            counts, source, intervals=intervals(clusters, seed=seed) if with_intervals else None
-        )
+        found[source] = acceptance_of(counts, source, intervals=intervals)
     if measured.request_file is not None and "request_file" not in found:
         found["request_file"] = acceptance_of(measured.request_file, "request_file")
     if measured.reading is not None and measured.reading.source is not None:
@@ -187,7 +188,8 @@ def evaluation_of(
         windows: by category, a window of its own each (`--by-category`); empty if there was one window only.
         findings: of the whole run.
     """
-    sources = sources_of(whole, seed=seed, with_intervals=True)
+    uncertain = uncertainty(prompts_of(whole.records), seed=seed)
+    sources = sources_of(whole, uncertain.overall)
     overall = headline(sources)
     overall.findings = list(findings)
     if overall.tokens_per_step is None:
@@ -201,24 +203,24 @@ def evaluation_of(
         by_category.setdefault(record.category, []).append(record)
     for category, records in by_category.items():
         measured = windows.get(category) or Measured(records=records, wall_seconds=_span(records))
-        categories[category] = part_of(measured, headline(sources_of(measured, seed=seed, with_intervals=True)))
+        categories[category] = part_of(measured, headline(sources_of(measured, uncertain.categories.get(category))))
     return Evaluation(
         benchmark=benchmark,
         status="interrupted" if interrupted else "complete",
         overall=part_of(whole, overall),
-        averages=averages_of(whole.records, overall, categories, seed=seed),
+        averages=averages_of(whole.records, overall, categories, uncertain.averages),
         categories=categories,
         sources=sources,
     )
 
 
 def averages_of(
-    records: Sequence[RequestRecord], overall: Acceptance, categories: Mapping[str, Part], *, seed: int
+    records: Sequence[RequestRecord], overall: Acceptance, categories: Mapping[str, Part], from_answers: Averages
 ) -> Averages:
     """The three averages: from per-request counts where they are complete, otherwise what totals can give."""
-    prompts = prompts_of(records) if has_statistics(records) else []
-    if prompts and all(counts.num_drafts is not None for prompt in prompts for counts in prompt.requests):
-        return averages(prompts, seed=seed)
+    known = [record.counts for record in records if record.counts is not None]
+    if known and has_statistics(records) and all(counts.num_drafts is not None for counts in known):
+        return from_answers
     lengths = [x for part in categories.values() if (x := part.acceptance.acceptance_length) is not None]
     rates = [x for part in categories.values() if (x := part.acceptance.acceptance_rate) is not None]
     return Averages(

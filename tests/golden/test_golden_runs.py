@@ -1,6 +1,7 @@
 """Run directories that the first release wrote are read, and their numbers computed again are the stored ones."""
 
 import tarfile
+from typing import Any
 
 import msgspec
 import pytest
@@ -51,16 +52,14 @@ def test_the_counts_of_an_old_run_are_the_sums_over_its_answers(runs: dict[str, 
 
 
 @pytest.mark.parametrize("name", WITH_STATISTICS)
-def test_the_intervals_of_an_old_run_can_be_computed_again(runs: dict[str, Run], name: str) -> None:
-    run = runs[name]
-    prompts = prompts_of(run.records)
-    found, stored = intervals([total(prompt.requests) for prompt in prompts]), run.evaluation.sources["response"]
-    assert found.acceptance_length == stored.intervals.acceptance_length
-    assert found.acceptance_rate == stored.intervals.acceptance_rate
-    again = averages(prompts)
+def test_the_averages_of_an_old_run_can_be_computed_again(runs: dict[str, Run], name: str) -> None:
+    stored, again = runs[name].evaluation.averages, averages(prompts_of(runs[name].records))
     for kind in ("pooled", "request_mean", "category_macro"):
-        assert getattr(again, kind).acceptance_length_interval == (
-            getattr(run.evaluation.averages, kind).acceptance_length_interval
+        one, other = getattr(stored, kind), getattr(again, kind)
+        assert (one.over, one.acceptance_length, one.acceptance_rate) == (
+            other.over,
+            other.acceptance_length,
+            other.acceptance_rate,
         )
 
 
@@ -68,4 +67,42 @@ def test_the_intervals_of_an_old_run_can_be_computed_again(runs: dict[str, Run],
 def test_the_result_of_an_old_run_computed_again_is_the_stored_one(runs: dict[str, Run], name: str) -> None:
     run = runs[name]
     again, stored = msgspec.to_builtins(run.recompute()), msgspec.to_builtins(run.evaluation)
-    assert list(differences(normalised(stored), normalised(again))) == []
+    assert list(differences(normalised(without_what_was_mended(stored)), normalised(again))) == []
+
+
+def without_what_was_mended(value: Any) -> Any:
+    """Intervals cover more today, and few prompts are those that had a step."""
+    if isinstance(value, dict):
+        return {
+            key: without_what_was_mended(item)
+            for key, item in value.items()
+            if not key.endswith(("interval", "intervals"))
+        }
+    if isinstance(value, list):
+        return [without_what_was_mended(item) for item in value if not _mended(item)]
+    return value
+
+
+def _mended(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("code") == "few_prompts"
+
+
+@pytest.mark.parametrize("name", WITH_STATISTICS)
+def test_intervals_of_an_old_run_lie_within_those_computed_now(runs: dict[str, Run], name: str) -> None:
+    # That release's covered too little where prompts are few or unlike; today's are wider, and not by much.
+    old, prompts = runs[name].evaluation, prompts_of(runs[name].records)
+    now, rates = averages(prompts), intervals([total(prompt.requests) for prompt in prompts])
+    before = old.sources["response"].intervals
+    assert before is not None
+    pairs = [
+        (before.acceptance_length, rates.acceptance_length),
+        (before.acceptance_rate, rates.acceptance_rate),
+        *zip(before.conditional_acceptance_rates or (), rates.conditional_acceptance_rates or (), strict=True),
+        (old.averages.pooled.acceptance_length_interval, now.pooled.acceptance_length_interval),
+        (old.averages.request_mean.acceptance_length_interval, now.request_mean.acceptance_length_interval),
+    ]
+    for one, other in pairs:
+        assert one is not None
+        assert other is not None
+        assert other.low <= one.low <= one.high <= other.high
+        assert other.high - other.low < 1.25 * (one.high - one.low)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
 from nemo_skills_specdec.client.exchange import Delays, RequestOptions, Sent
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
 from nemo_skills_specdec.engines.sglang.findings import no_positions
@@ -80,6 +80,12 @@ def test_a_complete_run_of_enough_prompts_needs_no_remark():
 
 def test_few_prompts_are_remarked():
     assert codes(check_records([record(0)], prompts_planned=1, interrupted=False)) == ["few_prompts"]
+
+
+def test_prompts_without_a_verification_step_are_not_counted_among_them():
+    records = [*(record(n) for n in range(19)), *(record(n, counts=NO_STEPS) for n in range(19, 60))]
+    (finding,) = check_records(records, prompts_planned=60, interrupted=False)
+    assert (finding.code, finding.numbers) == ("few_prompts", {"prompts": 19})
 
 
 def test_failures_are_counted_and_the_commonest_reason_given():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemo_skills_specdec.compare.student_t import two_sided_p, two_sided_quantile
+from nemo_skills_specdec.statistics.student_t import two_sided_p, two_sided_quantile
 
 
 @pytest.mark.parametrize(
