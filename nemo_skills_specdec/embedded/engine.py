@@ -118,11 +118,6 @@ class Engine:
         return len(self._waiting)
 
     @property
-    def tokens_in_use(self) -> int:
-        """Positions of the cache that running sequences hold."""
-        return sum(len(sequence.tokens) for sequence in self._running) + self._prefilled
-
-    @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
         return bool(self._running or self._waiting or self._prefilling)

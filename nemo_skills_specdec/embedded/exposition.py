@@ -6,18 +6,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 
 
-def buckets_up_to(limit: int) -> list[float]:
-    """1, 2, 5, 10, 20, 50, ... not above `limit`: the buckets of vLLM's token histograms."""
-    bounds: list[float] = []
-    magnitude = 1
-    while True:
-        for factor in (1, 2, 5):
-            if factor * magnitude > limit:
-                return bounds
-            bounds.append(float(factor * magnitude))
-        magnitude *= 10
-
-
 def text(registry: CollectorRegistry, *, multiprocess: bool) -> bytes:
     """The exposition of a registry.
 

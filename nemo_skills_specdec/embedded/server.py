@@ -3,7 +3,7 @@
 Routes of both dialects: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`, `/metrics`, and two of our
 own: `/ledger` (every verification step; `?request_id=` and `?totals` narrow it) and `/embedded_info` (options, models,
 library versions, prompts cut). The vllm dialect adds `/version`; the sglang dialect `/server_info`,
-`/get_server_info`, `/model_info`, `/get_model_info`, `/flush_cache`, `/health_generate` and `/`.
+`/get_server_info`, `/flush_cache`, `/health_generate` and `/`.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ from nemo_skills_specdec.embedded.protocol import (
     parse_completion,
 )
 from nemo_skills_specdec.embedded.service import EngineFailedError, Service
-from nemo_skills_specdec.embedded.vllm_metrics import VllmMetrics
 from nemo_skills_specdec.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -61,9 +60,7 @@ def make_app(options: EmbeddedOptions) -> web.Application:
     else:
         dialect = sglang_dialect.SglangDialect(options, service)
     routes = _Routes(options, service, dialect)
-    app = web.Application(
-        middlewares=[_counting(dialect), _errors, _authorisation(options)], client_max_size=64 * 1024 * 1024
-    )
+    app = web.Application(middlewares=[_errors, _authorisation(options)], client_max_size=64 * 1024 * 1024)
     app[SERVICE] = service
     app.router.add_post("/v1/chat/completions", routes.chat)
     app.router.add_post("/v1/completions", routes.completions)
@@ -100,8 +97,6 @@ class _Routes:
             "/health_generate": self.health,
             "/server_info": self.server_info,
             "/get_server_info": self.server_info,
-            "/model_info": self.model_info,
-            "/get_model_info": self.model_info,
             "/flush_cache": self.flush_cache,
         }
 
@@ -139,9 +134,6 @@ class _Routes:
     async def server_info(self, request: web.Request) -> web.Response:
         assert isinstance(self._dialect, sglang_dialect.SglangDialect)
         return _json(sglang_dialect.server_info(self._options, self._service, self._dialect.windows))
-
-    async def model_info(self, request: web.Request) -> web.Response:
-        return _json(sglang_dialect.model_info(self._options))
 
     async def flush_cache(self, request: web.Request) -> web.Response:
         """There is no prefix cache to drop; as in SGLang the lifetime acceptance length starts anew."""
@@ -317,21 +309,6 @@ def _authorisation(options: EmbeddedOptions) -> Any:
         return await handler(request)
 
     return authorise
-
-
-def _counting(dialect: Dialect) -> Any:
-    """Counts requests for vLLM's `http_requests_total`."""
-    http = dialect.metrics.http if isinstance(dialect.metrics, VllmMetrics) else None
-
-    @web.middleware
-    async def count(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        response = await handler(request)
-        resource = request.match_info.route.resource
-        if http is not None and resource is not None and resource.canonical != "/metrics":
-            http.count(request.method, response.status, resource.canonical)
-        return response
-
-    return count
 
 
 def _engines(service: Service, dialect: Dialect) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -283,16 +283,3 @@ def models(options: EmbeddedOptions, context: int, started: int) -> Body:
     name = options.served_model_name
     card = {"id": name, "object": "model", "created": started, "owned_by": "sglang", "root": name, "parent": None}
     return {"object": "list", "data": [{**card, "max_model_len": context}]}
-
-
-def model_info(options: EmbeddedOptions) -> Body:
-    """Body of `GET /model_info`."""
-    return {
-        "model_path": options.served_model_name,
-        "tokenizer_path": options.served_model_name,
-        "served_model_name": options.served_model_name,
-        "is_generation": True,
-        "weight_version": "default",
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-    }

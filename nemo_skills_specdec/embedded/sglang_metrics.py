@@ -7,8 +7,6 @@ are never reset. Every step of a speculative server is a verify call with K - 1 
 drafter had no match: SGLang fills such a draft with padding that is never accepted.
 """
 
-import time
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from nemo_skills_specdec.embedded import exposition
@@ -124,11 +122,6 @@ class _TokenizerMetrics:
         self._verify = counter("spec_verify_calls_total", "Number of speculative decoding verification calls.")
         self._requests = counter("num_requests_total", "Number of requests processed.", "is_streaming")
         self._aborted = counter("num_aborted_requests_total", "Number of requests aborted.")
-        tokens = tuple(exposition.buckets_up_to(20_000))
-        self._prompt_histogram = histogram("prompt_tokens_histogram", "Histogram of prompt token length.", tokens)
-        self._generation_histogram = histogram(
-            "generation_tokens_histogram", "Histogram of generation token length.", tokens
-        )
         self._first = histogram(
             "time_to_first_token_seconds", "Histogram of time to first token in seconds.", _LATENCY, "is_streaming"
         )
@@ -140,9 +133,6 @@ class _TokenizerMetrics:
             "Histogram of End-to-end request latency in seconds",
             _LATENCY,
             "is_streaming",
-        )
-        self._per_token = histogram(
-            "request_time_per_output_token_seconds", "Per-request TPOT in seconds.", _BETWEEN_TOKENS, "is_streaming"
         )
 
     def output(self, output: StepOutput) -> None:
@@ -158,12 +148,7 @@ class _TokenizerMetrics:
         self._prompt.labels(**streaming).inc(sequence.prompt_length)
         self._generation.labels(**streaming).inc(sequence.generated)
         self._requests.labels(**streaming).inc()
-        self._prompt_histogram.labels(**labels).observe(sequence.prompt_length)
-        self._generation_histogram.labels(**labels).observe(sequence.generated)
-        last, first = sequence.last_token or sequence.arrived, sequence.first_token or sequence.arrived
-        self._whole.labels(**streaming).observe(last - sequence.arrived)
-        if sequence.generated > 1:
-            self._per_token.labels(**streaming).observe((last - first) / (sequence.generated - 1))
+        self._whole.labels(**streaming).observe((sequence.last_token or sequence.arrived) - sequence.arrived)
         if self._speculative and len(sequence.steps.step):
             self._verify.labels(**labels).inc(len(sequence.steps.step))
 
@@ -182,11 +167,8 @@ class _SchedulerFamilies:
 
         self.running = gauge("num_running_reqs", "The number of running requests.")
         self.waiting = gauge("num_queue_reqs", "The number of requests in the waiting queue.")
-        self.throughput = gauge("gen_throughput", "The generation throughput (token/s).")
         self.accept_length = gauge("spec_accept_length", "The average acceptance length of speculative decoding.")
         self.accept_rate = gauge("spec_accept_rate", "The average acceptance rate of speculative decoding.")
-        self.cap_length = gauge("spec_cap_length", "The average draft cap of speculative decoding.")
-        self.block_length = gauge("spec_block_accept_length", "The average accepted length of a block.")
         self.num_steps = gauge("spec_num_steps", "The number of speculative steps in use.")
         self.num_draft_tokens = gauge("spec_num_draft_tokens", "The number of speculative draft tokens in use.")
         self.realtime = Counter(
@@ -212,16 +194,12 @@ class _SchedulerMetrics:
             self._labels["dp_rank"] = str(rank)
         self.running = families.running.labels(**self._labels)
         self.waiting = families.waiting.labels(**self._labels)
-        self._throughput = families.throughput.labels(**self._labels)
         self._gauges = [
             gauge.labels(**self._labels)
             for gauge in (
                 families.accept_length, families.accept_rate, families.num_steps, families.num_draft_tokens,
-                families.cap_length, families.block_length,
             )
         ]  # fmt: skip
-        self._tokens = 0
-        self._since = time.perf_counter()
 
     def step(self, report: StepReport) -> None:
         decoded = [output for output in report.outputs if not output.prefill]
@@ -231,18 +209,12 @@ class _SchedulerMetrics:
             return
         accepted = sum(output.accepted for output in decoded)
         self._realtime("decode").inc(accepted + len(decoded))
-        self._tokens += accepted + len(decoded)
         means = self._window.iteration(accepted, len(decoded))
-        if means is None:
-            return
-        now = time.perf_counter()
-        self._throughput.set(self._tokens / (now - self._since))
-        self._tokens, self._since = 0, now
         options = self._options
-        if options.speculative:
+        if means is not None and options.speculative:
             length, accepted_mean = means
             values = (length, accepted_mean / options.proposed, num_steps(options), options.proposed + 1)
-            for gauge, value in zip(self._gauges, values, strict=False):
+            for gauge, value in zip(self._gauges, values, strict=True):
                 gauge.set(value or 0)
 
     def _realtime(self, mode: str) -> Counter:

@@ -138,8 +138,6 @@ def test_the_server_says_what_it_is_as_sglang_does():
         assert info["version"].startswith("0.5.23")
         assert info["enable_metrics"] is True
         assert len(info["internal_states"]) == 1
-        _, model = await client.get("/model_info")
-        assert model["served_model_name"] == "specdec-mini"
 
     on_server(check, draft_length=5)
 
@@ -160,7 +158,7 @@ def test_server_info_names_the_algorithm(method, algorithm, steps, tokens):
 def test_the_api_key_guards_everything_but_health_and_metrics_and_is_never_shown():
     async def check(client: Client):
         right = {"headers": {"Authorization": "Bearer s3cret"}}
-        for path in ("/server_info", "/v1/models", "/ledger", "/model_info"):
+        for path in ("/server_info", "/v1/models", "/ledger"):
             assert (await client.get(path))[0] == 401
             status, body = await client.get(path, **right)
             assert status == 200
@@ -201,7 +199,6 @@ def test_without_speculation_gauges_stay_zero_and_nothing_is_verified():
         samples = await client.samples()
         assert "sglang:spec_verify_calls_total" not in samples
         assert list(samples["sglang:spec_accept_length"].values()) == [0.0]
-        assert summed(samples, "sglang:gen_throughput") > 0
         generated, finished = (summed(samples, f"sglang:{n}_total") for n in ("generation_tokens", "num_requests"))
         assert summed(samples, "sglang:realtime_tokens_total", mode="decode") == generated - finished
         _, info = await client.get("/server_info")
