@@ -54,8 +54,10 @@ def _show(info: ServerInfo) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from nemo_skills_specdec.engines.registry import ENGINES
     from nemo_skills_specdec.report.terminal import findings_lines
 
+    hidden = ENGINES[info.engine].FACTS.hidden_method if info.engine is not None else ""
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
@@ -64,8 +66,7 @@ def _show(info: ServerInfo) -> None:
         "engine": f"{info.engine or 'unknown'} {info.version or ''}".strip(),
         "models": ", ".join(info.models) or "none listed",
         "speculation": info.speculation,
-        "method": info.method
-        or "unknown" + (" (vLLM tells it with VLLM_SERVER_DEV_MODE=1)" if info.engine == "vllm" else ""),
+        "method": info.method or f"unknown{f' ({hidden})' if hidden and info.speculation != 'off' else ''}",
         "draft length": "unknown" if info.draft_length is None else str(info.draft_length),
     }
     for name, value in rows.items():

@@ -7,10 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from typer.testing import CliRunner, Result
 
 from nemo_skills_specdec.cli import app
+from nemo_skills_specdec.cli.eval import ServerType
+from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.errors import ServerError
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures"
@@ -112,3 +115,21 @@ def test_metrics_may_be_elsewhere() -> None:
     with serve(SGLANG) as worker, serve(front) as url:
         body = json.loads(run(url, "--metrics-url", worker, "--json").stdout)
     assert {item["source"]: item["available"] for item in body["offers"]}["bounds"] is True
+
+
+def test_a_server_that_may_have_a_source_exits_with_0() -> None:
+    answers = {**VLLM_OFF, "/metrics": recorded("vllm/ngram_nologstats/metrics_after.txt")}
+    with serve(answers) as url:
+        result = run(url, "--no-probe")
+    assert result.exit_code == 0
+    assert "only a request can tell" in " ".join(result.stdout.split())
+
+
+def test_every_engine_can_be_named_on_the_command_line() -> None:
+    assert set(get_args(ServerType)) == set(ENGINES)
+
+
+def test_a_router_says_what_it_hides() -> None:
+    with serve({"/v1/models": b'{"data": [{"id": "m"}]}'}) as url:
+        result = run(url)
+    assert "hides its engine, version, speculation, metrics" in " ".join(result.stdout.split())

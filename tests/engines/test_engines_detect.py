@@ -184,6 +184,21 @@ def test_trees_and_adaptive_drafts_are_remarked() -> None:
     assert codes == ["tree_drafts", "adaptive_drafts", "standalone_first_token"]
 
 
+@pytest.mark.parametrize(
+    ("method", "steps", "topk", "nodes", "depth"),
+    [
+        ("EAGLE3", 3, 2, 6, 3),
+        ("STANDALONE", 3, 1, 4, 3),
+        ("EAGLE", 9, 4, 8, 7),
+        ("NGRAM", 1, 8, 12, 11),
+        ("DFLASH", 1, 2, 16, 15),
+    ],
+)
+def test_the_draft_length_of_a_tree_is_its_depth(method: str, steps: int, topk: int, nodes: int, depth: int) -> None:
+    told = {"speculative_num_steps": steps, "speculative_eagle_topk": topk, "speculative_num_draft_tokens": nodes}
+    assert found(sglang_routes(speculative_algorithm=method, **told)).draft_length == depth
+
+
 def test_the_decode_worker_speaks_for_a_disaggregated_sglang() -> None:
     routes = sglang_routes()
     routes["/server_info"] = {"prefill": [{}], "decode": [json_of("sglang-gpu/sgl_ngram/server_info.json")]}

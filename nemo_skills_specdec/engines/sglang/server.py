@@ -30,6 +30,12 @@ from nemo_skills_specdec.records import Finding
 
 _EXACT, _BRACKET, _ESTIMATE = "AL, AR", "AL, AR as bounds", "AL, AR as an estimate"
 
+_DEPTHS = {
+    **dict.fromkeys(("EAGLE", "EAGLE3", "NEXTN", "FROZEN_KV_MTP", "STANDALONE"), "speculative_num_steps"),
+    "NGRAM": "speculative_ngram_max_trie_depth",
+}
+"""The setting that bounds how deep a tree grows; block drafters have a nominal single step."""
+
 _THRESHOLDS = ("speculative_accept_threshold_single", "speculative_accept_threshold_acc")
 
 
@@ -131,9 +137,7 @@ def _draft_length(info: ServerInfo) -> int | None:
     longest = info.tree_nodes - 1 if info.tree_nodes else None
     if (info.topk or 1) == 1 or longest is None:
         return longest
-    # An n-gram tree has no fixed steps; its branches are as long as the trie is deep.
-    key = "speculative_ngram_max_trie_depth" if info.method == "NGRAM" else "speculative_num_steps"
-    depth = number_or_none(info.settings.get(key))
+    depth = number_or_none(info.settings.get(_DEPTHS.get(info.method or "", "")))
     return min(depth, longest) if depth else longest
 
 
