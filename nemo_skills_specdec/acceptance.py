@@ -7,6 +7,11 @@ Symbols: D verification steps that carried at least one draft token, T draft tok
     AR  = A / T                      acceptance rate
     p_i = A_i / D                    per-position rate, unconditional; AL = 1 + sum p_i
     c_i = A_i / A_{i-1}, A_{-1} = D  conditional rate, undefined where A_{i-1} = 0
+    r_i = A_i / R_i                  reached conditional rate, R_i being the steps that accepted all positions before i
+                                     and drafted position i
+
+Where every step drafts K tokens, R_i = A_{i-1} and r_i = c_i. Where drafts vary in length, c_i counts a step that never
+drafted position i as a rejection; r_i does not, and takes a list of the steps.
 
 Counts that contradict each other cannot be built, so a rate is never computed from them.
 """
@@ -137,11 +142,27 @@ NO_STEPS = AcceptanceCounts(num_drafts=0, num_draft_tokens=0, num_accepted_token
 
 
 def total(counts: Iterable[AcceptanceCounts]) -> AcceptanceCounts:
-    """The sum of all; `NO_STEPS` for none."""
-    result = NO_STEPS
+    """The sum of all; `NO_STEPS` for none. What one of them does not know is unknown in the sum."""
+    drafts: int | None = 0
+    drafted: int | None = 0
+    accepted = 0
+    positions: list[int] | None = []
     for item in counts:
-        result = result + item
-    return result
+        drafts = _add(drafts, item.num_drafts)
+        drafted = _add(drafted, item.num_draft_tokens)
+        accepted += item.num_accepted_tokens
+        if positions is None or item.accepted_per_position is None:
+            positions = None
+            continue
+        positions += [0] * (len(item.accepted_per_position) - len(positions))
+        for index, steps in enumerate(item.accepted_per_position):
+            positions[index] += steps
+    return AcceptanceCounts(
+        num_drafts=drafts,
+        num_draft_tokens=drafted,
+        num_accepted_tokens=accepted,
+        accepted_per_position=None if positions is None else tuple(positions),
+    )
 
 
 def counts_from_histogram(
@@ -181,9 +202,7 @@ def counts_from_steps(accepted: Sequence[int], drafted: Sequence[int]) -> Accept
     Raises:
         IdentityError: the lists differ in length, or a step accepted more than it drafted.
     """
-    if len(accepted) != len(drafted) or any(a > d or a < 0 for a, d in zip(accepted, drafted, strict=False)):
-        raise IdentityError(f"steps contradict each other (accepted={[*accepted]}, drafted={[*drafted]})")
-    steps = [(a, d) for a, d in zip(accepted, drafted, strict=True) if d]
+    steps = [(a, d) for a, d in _checked_steps(accepted, drafted) if d]
     longest = max((d for _, d in steps), default=0)
     return AcceptanceCounts(
         num_drafts=len(steps),
@@ -191,6 +210,54 @@ def counts_from_steps(accepted: Sequence[int], drafted: Sequence[int]) -> Accept
         num_accepted_tokens=sum(a for a, _ in steps),
         accepted_per_position=tuple(sum(a > i for a, _ in steps) for i in range(longest)),
     )
+
+
+def reached_per_position(
+    accepted: Sequence[int], drafted: Sequence[int], *, draft_length: int | None = None
+) -> tuple[int, ...]:
+    """R_i: the steps that accepted all draft positions before i and drafted position i.
+
+    R_0 = D, A_i <= R_i <= A_{i-1}, and the sum over requests is that over all their steps.
+
+    Args:
+        accepted: draft tokens accepted in each step.
+        drafted: draft tokens proposed in each step.
+        draft_length: K, to give positions that were never drafted their zero; by default the longest draft.
+
+    Raises:
+        IdentityError: the lists differ in length, a step accepted more than it drafted, or drafted more than K.
+    """
+    steps = _checked_steps(accepted, drafted)
+    longest = max((d for _, d in steps), default=0)
+    positions = longest if draft_length is None else draft_length
+    if longest > positions:
+        raise IdentityError(f"a step drafted more than {positions} tokens (drafted={[*drafted]})")
+    return tuple(sum(a >= i and d > i for a, d in steps) for i in range(positions))
+
+
+def reached_conditional_rates(accepted_per_position: Sequence[int], reached: Sequence[int]) -> tuple[float | None, ...]:
+    """r_i = A_i / R_i; an entry is None where no step reached the position: never 0 and never 1.
+
+    Args:
+        accepted_per_position: A_i; trailing zeros may be missing.
+        reached: R_i of the same steps.
+
+    Raises:
+        IdentityError: a position was accepted in more steps than reached it.
+    """
+    pairs = list(zip_longest(accepted_per_position, reached, fillvalue=0))
+    if any(not 0 <= a <= r for a, r in pairs):
+        raise IdentityError(
+            "a draft position was accepted in more steps than reached it "
+            f"(accepted_per_position={[*accepted_per_position]}, reached={[*reached]})"
+        )
+    return tuple(a / r if r else None for a, r in pairs)
+
+
+def _checked_steps(accepted: Sequence[int], drafted: Sequence[int]) -> list[tuple[int, int]]:
+    if len(accepted) != len(drafted) or any(a > d or a < 0 for a, d in zip(accepted, drafted, strict=False)):
+        raise IdentityError(f"steps contradict each other (accepted={[*accepted]}, drafted={[*drafted]})")
+    return list(zip(accepted, drafted, strict=True))
 
 
 def _add(a: int | None, b: int | None) -> int | None:

@@ -7,6 +7,8 @@ from nemo_skills_specdec.acceptance import (
     AcceptanceCounts,
     counts_from_histogram,
     counts_from_steps,
+    reached_conditional_rates,
+    reached_per_position,
     total,
 )
 from nemo_skills_specdec.errors import CountsDecreasedError, IdentityError
@@ -167,3 +169,68 @@ def test_subtraction_undoes_addition(first, second):
         a.num_accepted_tokens,
     )
     assert difference.accepted_per_position[: len(a.accepted_per_position)] == a.accepted_per_position
+
+
+def test_a_step_that_never_drafted_a_position_does_not_count_against_it():
+    # Drafts of one, one and three tokens, everything accepted: position 1 was reached once and accepted once.
+    accepted, drafted = [1, 1, 3], [1, 1, 3]
+    found = counts_from_steps(accepted, drafted)
+    assert found.conditional_acceptance_rates == (1.0, 1 / 3, 1.0)
+    reached = reached_per_position(accepted, drafted)
+    assert reached == (3, 1, 1)
+    assert reached_conditional_rates(found.accepted_per_position, reached) == (1.0, 1.0, 1.0)
+
+
+def test_a_position_after_a_rejection_is_not_reached():
+    assert reached_per_position([0, 1, 3], [3, 3, 3]) == (3, 2, 1)
+    assert reached_conditional_rates((2, 1, 1), (3, 2, 1)) == (2 / 3, 1 / 2, 1.0)
+
+
+def test_a_position_that_no_step_reached_has_no_rate():
+    assert reached_per_position([0, 1], [2, 1], draft_length=3) == (2, 0, 0)
+    assert reached_conditional_rates((1,), (2, 0, 0)) == (1 / 2, None, None)
+    assert reached_per_position([], []) == ()
+    assert reached_conditional_rates((), ()) == ()
+
+
+def test_steps_without_a_draft_reach_no_position():
+    assert reached_per_position([0, 2], [0, 2]) == (1, 1)
+
+
+def test_contradictory_steps_and_rates_are_refused():
+    with pytest.raises(IdentityError, match="contradict"):
+        reached_per_position([2], [1])
+    with pytest.raises(IdentityError, match="contradict"):
+        reached_per_position([1, 1], [1])
+    with pytest.raises(IdentityError, match="drafted more than 2"):
+        reached_per_position([1], [3], draft_length=2)
+    with pytest.raises(IdentityError, match="more steps than reached it"):
+        reached_conditional_rates((3, 2), (3, 1))
+
+
+@given(steps)
+def test_reached_steps_lie_between_those_accepted_here_and_those_accepted_before(pairs):
+    accepted, drafted = [a for a, _ in pairs], [d for _, d in pairs]
+    found, reached = counts_from_steps(accepted, drafted), reached_per_position(accepted, drafted)
+    before = (found.num_drafts, *found.accepted_per_position)
+    assert len(reached) == len(found.accepted_per_position)
+    assert reached[:1] == before[:1] or not reached
+    for here, there, earlier in zip(found.accepted_per_position, reached, before, strict=False):
+        assert here <= there <= earlier
+
+
+@given(st.lists(st.integers(0, 4), max_size=60))
+def test_drafts_of_one_length_have_the_same_conditional_rates_either_way(accepted):
+    drafted = [4] * len(accepted)
+    found = counts_from_steps(accepted, drafted)
+    reached = reached_per_position(accepted, drafted)
+    rates = reached_conditional_rates(found.accepted_per_position, reached)
+    assert rates == (found.conditional_acceptance_rates or ())
+
+
+@given(st.lists(steps, max_size=4))
+def test_reached_steps_of_parts_add_up_to_those_of_the_whole(parts):
+    flat = [pair for part in parts for pair in part]
+    whole = reached_per_position([a for a, _ in flat], [d for _, d in flat])
+    each = [reached_per_position([a for a, _ in part], [d for _, d in part], draft_length=len(whole)) for part in parts]
+    assert whole == tuple(sum(column) for column in zip(*each, strict=True))

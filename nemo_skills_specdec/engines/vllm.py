@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from nemo_skills_specdec import acceptance
 from nemo_skills_specdec.acceptance import AcceptanceCounts, counts_from_histogram
 from nemo_skills_specdec.engines import remarks, spec_counters
 from nemo_skills_specdec.engines.base import (
@@ -204,9 +205,9 @@ def reached_per_position(response: Mapping[str, Any]) -> tuple[int, ...] | None:
         return None
     check_draft_length(statistics.num_spec_tokens)
     _check_steps(statistics.per_step_accepted, statistics.per_step_drafted, statistics)
-    steps = list(zip(statistics.per_step_accepted, statistics.per_step_drafted, strict=True))
-    longest = statistics.num_spec_tokens or max((drafted for _, drafted in steps), default=0)
-    return tuple(sum(accepted >= i and drafted > i for accepted, drafted in steps) for i in range(longest))
+    return acceptance.reached_per_position(
+        statistics.per_step_accepted, statistics.per_step_drafted, draft_length=statistics.num_spec_tokens or None
+    )
 
 
 def _statistics(response: Mapping[str, Any]) -> VllmStatistics | None:
