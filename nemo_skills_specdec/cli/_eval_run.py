@@ -14,12 +14,24 @@ from rich.console import Console
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.errors import ServerError, WriteError
+from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
 from nemo_skills_specdec.measurement.measure import Hooks, Plan
+from nemo_skills_specdec.measurement.run_directory import is_unfinished
 from nemo_skills_specdec.report.terminal import print_evaluation
-from nemo_skills_specdec.studies.config import RunConfig
-from nemo_skills_specdec.studies.execute import Reporter
+from nemo_skills_specdec.studies.config import RunConfig, read_config
+from nemo_skills_specdec.studies.execute import CONFIG, Reporter
 from nemo_skills_specdec.studies.one_run import default_directory, run_once
+
+
+def resume(directory: Path, *, json_output: bool, strict: bool) -> None:
+    """Goes on with a run that was killed or interrupted.
+
+    Raises:
+        UsageError: there is no such run, or it is complete.
+    """
+    if not is_unfinished(directory):
+        raise UsageError(f"{directory} holds no unfinished run; give the --output-dir of one that was interrupted")
+    run(read_config(directory / CONFIG), directory, json_output=json_output, strict=strict)
 
 
 def run(config: RunConfig, output_dir: Path | None, *, json_output: bool, strict: bool) -> None:

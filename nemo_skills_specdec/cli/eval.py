@@ -125,6 +125,13 @@ def eval_command(
     output_dir: Annotated[
         Path | None, typer.Option(help="Run directory. Default: results/<time>-<benchmark>.", rich_help_panel=OUTPUT)
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Resume this run directory, with the options it was started with; others are ignored.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print metrics.json on stdout, nothing else.", rich_help_panel=OUTPUT)
     ] = False,
@@ -165,6 +172,9 @@ def eval_command(
     from nemo_skills_specdec.launch.options import ServerOptions
     from nemo_skills_specdec.studies.config import OWN_MODEL, Load, Model, RunConfig, Sampling
 
+    if resume is not None:
+        _eval_run.resume(resume, json_output=json_output, strict=strict)
+        return
     if server_url is not None:
         if method is not None or launch != "embedded":
             raise UsageError("--launch and --method are for a server started here; drop them, or drop --server-url")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import pretty, write_atomically
+from nemo_skills_specdec.measurement.attempts import Attempt
 from nemo_skills_specdec.measurement.snapshots import Window, one_after_the_other
 from nemo_skills_specdec.records import Finding
 
@@ -29,31 +30,23 @@ SUFFIX = ".specdec.json"
 """Never `.jsonl`: NeMo-Skills takes every such file beside an output for one more seed."""
 
 
-class Attempt(msgspec.Struct, kw_only=True):
+class JobAttempt(Attempt, kw_only=True):
     """One start of the job.
 
     Attributes:
-        status: `open` while it runs, and for ever if it was killed; `cut_off` if it ended with an error.
-        planned_rows: rows it set out to generate.
-        longest_row: turns of the row that has most.
-        concurrency: rows in progress at most.
         before: snapshots when it began, one per metrics endpoint.
         after: snapshots when it ended; empty if it was killed and never started again.
-        closed_late: it was killed, and `after` was taken when the next attempt began.
         responses: per-request counts of the rows it finished, by response id; None where the server sent none.
     """
 
-    started_at: float
-    planned_rows: int
-    longest_row: int
-    concurrency: int
     before: list[Snapshot]
-    after: list[Snapshot] = []
-    ended_at: float | None = None
-    status: Literal["open", "complete", "cut_off"] = "open"
-    closed_late: bool = False
-    finished_rows: int = 0
-    responses: dict[str, AcceptanceCounts | None] = {}
+    after: list[Snapshot] = msgspec.field(default_factory=list)
+    responses: dict[str, AcceptanceCounts | None] = msgspec.field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Whether there are snapshots at its end."""
+        return bool(self.after)
 
 
 class Attempts(msgspec.Struct, kw_only=True):
@@ -66,7 +59,7 @@ class Attempts(msgspec.Struct, kw_only=True):
     """
 
     server: ServerInfo
-    attempts: list[Attempt]
+    attempts: list[JobAttempt]
     arguments: dict[str, Any] = {}
     findings: list[Finding] = []
     contradictions: list[str] = []
@@ -106,7 +99,7 @@ def attempts_of_output(output: Path) -> list[Attempts]:
     return [found for path in paths if (found := read_attempts(path)) is not None]
 
 
-def close_late(attempt: Attempt, snapshots: Sequence[Snapshot], now: float) -> None:
+def close_late(attempt: JobAttempt, snapshots: Sequence[Snapshot], now: float) -> None:
     """Closes the window of an attempt that was killed, if these snapshots are of the endpoints it began with."""
     if attempt.after or [item.url for item in snapshots] != [item.url for item in attempt.before]:
         return
@@ -129,23 +122,12 @@ def book_responses(attempts: Attempts, responses: Mapping[str, AcceptanceCounts 
     latest.finished_rows = finished_rows - sum(attempt.finished_rows for attempt in earlier)
 
 
-def taking_part(attempts: Iterable[Attempt], response_ids: Collection[str]) -> list[Attempt]:
+def taking_part(attempts: Iterable[JobAttempt], response_ids: Collection[str]) -> list[JobAttempt]:
     """The attempts that gave at least one of these answers; those of an earlier, overwritten run are left out."""
     return [attempt for attempt in attempts if any(identity in response_ids for identity in attempt.responses)]
 
 
-def cut_off_requests(attempt: Attempt) -> int:
-    """How many requests the end of an attempt may have wasted; each of them left steps in the counters.
-
-    A row that was in progress starts again from its first turn.
-    """
-    if attempt.status == "complete":
-        return 0
-    unfinished = max(attempt.planned_rows - attempt.finished_rows, 0)
-    return min(unfinished, attempt.concurrency) * attempt.longest_row
-
-
-def joined_windows(attempts: Iterable[Attempt]) -> Window | None:
+def joined_windows(attempts: Iterable[JobAttempt]) -> Window | None:
     """The windows of all attempts as one, those of one set of endpoints that overlap in time joined first.
 
     An attempt without snapshots at its end has no window; `check_attempts` tells of it. None without any.
@@ -161,37 +143,3 @@ def joined_windows(attempts: Iterable[Attempt]) -> Window | None:
         else:
             windows.append(Window(before=attempt.before, after=attempt.after))
     return one_after_the_other([window for windows in by_endpoints.values() for window in windows])
-
-
-def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Finding]:
-    """Remarks on attempts that did not end well.
-
-    Args:
-        relied_on: whether acceptance is taken from the counters; per-request counts are not affected.
-    """
-    findings: list[Finding] = []
-    unclosed = sum(not attempt.after for attempt in attempts)
-    if unclosed:
-        findings.append(
-            Finding(
-                code="window_not_closed",
-                severity="invalid" if relied_on else "warning",
-                message=f"{unclosed} of {len(attempts)} attempts ended without a last look at the counters, so the "
-                "counters miss their steps. Delete the output and run again.",
-                numbers={"attempts": len(attempts), "not_closed": unclosed},
-            )
-        )
-    cut_off = sum(cut_off_requests(attempt) for attempt in attempts)
-    if cut_off:
-        late = sum(attempt.closed_late for attempt in attempts)
-        findings.append(
-            Finding(
-                code="attempt_cut_off",
-                severity="warning" if relied_on else "info",
-                message=f"The job was interrupted and went on later: up to {cut_off} requests of rows that were not "
-                "finished were sent again, and the counters hold the steps of both."
-                + (" One window was closed only when the job went on." if late else ""),
-                numbers={"attempts": len(attempts), "requests_cut_off": cut_off, "closed_late": late},
-            )
-        )
-    return findings

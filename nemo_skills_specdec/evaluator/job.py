@@ -18,8 +18,8 @@ from nemo_skills_specdec.engines.fetch import base_url, fetch, metrics_url
 from nemo_skills_specdec.engines.sglang.files import RequestFiles
 from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.evaluator.attempts import (
-    Attempt,
     Attempts,
+    JobAttempt,
     attempts_of_output,
     book_responses,
     close_late,
@@ -145,7 +145,7 @@ def open_job(
         close_late(kept.attempts[-1], before, time.time())
         book_responses(kept, responses_of(started), finished_rows=len(started))
     kept.attempts.append(
-        Attempt(
+        JobAttempt(
             started_at=time.time(),
             planned_rows=planned_rows,
             longest_row=longest_row,

@@ -16,13 +16,8 @@ import msgspec
 from nemo_skills_specdec.acceptance import NO_STEPS, total
 from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.evaluator.attempts import (
-    Attempts,
-    check_attempts,
-    cut_off_requests,
-    joined_windows,
-    taking_part,
-)
+from nemo_skills_specdec.evaluator.attempts import Attempts, joined_windows, taking_part
+from nemo_skills_specdec.measurement.attempts import check_attempts, cut_off_requests
 from nemo_skills_specdec.measurement.checks import check_request
 from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence

@@ -128,19 +128,27 @@ class Sender(Protocol):
         """Sends the prompts and gives back when all is over; the plan's request is the one to send."""
 
 
-class Measurement(msgspec.Struct, kw_only=True):
-    """A finished measurement.
+class Gathered(msgspec.Struct, kw_only=True):
+    """What a measurement rests on, all over.
 
     Attributes:
         gave_up: why the rest of the prompts was not sent: the server had gone. None if it had not.
-        not_written: why the run directory is not complete, and where the run is instead; None if it is.
     """
 
     evidence: Evidence
-    evaluation: Evaluation
     started_at: float
     ended_at: float
     gave_up: str | None = None
+
+
+class Measurement(Gathered, kw_only=True):
+    """A finished measurement.
+
+    Attributes:
+        not_written: why the run directory is not complete, and where the run is instead; None if it is.
+    """
+
+    evaluation: Evaluation
     not_written: str | None = None
 
 
@@ -195,7 +203,28 @@ def measure(
     hooks: Hooks | None = None,
     send: Sender = send_with_client,
 ) -> Measurement:
-    """Measures a server on a list of prompts.
+    """Measures a server on a list of prompts; see `gather`."""
+    return concluded(gather(workload, plan, info, headers=headers, hooks=hooks, send=send))
+
+
+def concluded(gathered: Gathered) -> Measurement:
+    """The measurement that this evidence amounts to."""
+    fields = {name: getattr(gathered, name) for name in Gathered.__struct_fields__}
+    return Measurement(evaluation=conclude(gathered.evidence), **fields)
+
+
+def gather(
+    workload: Workload,
+    plan: Plan,
+    info: ServerInfo,
+    *,
+    headers: Mapping[str, str],
+    hooks: Hooks | None = None,
+    send: Sender = send_with_client,
+) -> Gathered:
+    """Warms a server up, opens a window, has the prompts sent and closes it again.
+
+    Without a prompt only the snapshots at both ends are taken.
 
     Args:
         info: what `detect` found out about the server.
@@ -212,13 +241,18 @@ def measure(
     plan = msgspec.structs.replace(plan, request=request)
     started_at = time.time()
     hooks.stage("warming up")
-    warm = warm_up(plan.base_url, request, plan.load, count=plan.warmup_requests, headers=headers)
+    warm = []
+    if workload.rows:
+        warm = warm_up(plan.base_url, request, plan.load, count=plan.warmup_requests, headers=headers)
     told = [record.counts for exchange in warm if (record := record_of(exchange, info)[0]).counts is not None]
     files = RequestFiles(plan.request_files, info) if plan.request_files is not None else None
     # llama.cpp's answers tell tokens but not steps, so they give no acceptance length.
     speaks = any(counts.num_drafts is not None for counts in told) or files is not None
     before = take_settled_snapshots(plan.metrics_urls, headers, info)
-    _require_source(before, info, given=plan.metrics_urls != (plan.base_url,), speaks=bool(told) or files is not None)
+    if workload.rows:
+        _require_source(
+            before, info, given=plan.metrics_urls != (plan.base_url,), speaks=bool(told) or files is not None
+        )
     hooks.snapshots(before, Edge(end="before"))
     conditions = Conditions(
         benchmark=workload.name,
@@ -230,15 +264,13 @@ def measure(
         seed=plan.seed,
     )
     evidence = Evidence(conditions=conditions, server=info, records=[], window=Window(before=before, after=before))
-    gave_up = _send_windows(
-        evidence, _split(workload.rows, plan.by_category, speaks=speaks), plan, headers, hooks, send
-    )
+    windows = _split(workload.rows, plan.by_category, speaks=speaks)
+    gave_up = _send_windows(evidence, windows, plan, headers, hooks, send)
     if files is not None:
         hooks.stage("waiting for the request-metric files")
         _join_files(files, evidence)
-    return Measurement(
+    return Gathered(
         evidence=evidence,
-        evaluation=conclude(evidence),
         started_at=started_at,
         ended_at=time.time(),
         gave_up=gave_up,
@@ -257,6 +289,8 @@ def _send_windows(
     conditions, info = evidence.conditions, evidence.server
     assert evidence.window is not None
     first = taken = evidence.window.before
+    if not windows:
+        hooks.snapshots(first, Edge(end="after"))
     for name, members in windows.items():
         hooks.stage(name)
         sending = send(members, plan, info, headers, hooks.record)
@@ -298,6 +332,8 @@ def _require_source(snapshots: Sequence[Snapshot], info: ServerInfo, *, given: b
 
 def _split(rows: Sequence[PromptRow], by_category: bool | None, *, speaks: bool) -> dict[str, list[PromptRow]]:
     """The windows to open, one after the other, and the prompts of each."""
+    if not rows:
+        return {}
     if not (by_category if by_category is not None else not speaks):
         return {ALL_PROMPTS: list(rows)}
     windows: dict[str, list[PromptRow]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +16,17 @@ from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
 from nemo_skills_specdec.measurement.result import Evaluation
+from nemo_skills_specdec.measurement.resume import windows_of
 from nemo_skills_specdec.measurement.run_directory import (
     MANIFEST,
     METRICS,
     OUTPUT,
     SNAPSHOTS,
     Manifest,
+    RunAttempt,
     SnapshotFile,
+    stored_snapshots,
 )
-from nemo_skills_specdec.measurement.snapshots import Window
 from nemo_skills_specdec.measurement.warm_up import warm_up_requests
 from nemo_skills_specdec.records import Message, RequestRecord
 
@@ -60,30 +61,19 @@ class OutputRow(msgspec.Struct, kw_only=True):
     requests: list[RequestRecord]
 
 
-class SnapshotSet(msgspec.Struct, frozen=True, kw_only=True):
-    """Snapshots that were taken together, one of each metrics endpoint.
-
-    Attributes:
-        category: whose window ends with it, where each category had one of its own.
-    """
-
-    category: str | None
-    taken: list[Snapshot]
-
-
 class Run(msgspec.Struct, kw_only=True):
     """One run: what was asked, every answer, the raw metrics texts, and what it amounts to.
 
     Attributes:
         rows: one a prompt, in the order of the prompts; those that were never sent are left out.
-        snapshots: in the order taken; the end of one window is the start of the next.
+        snapshots: those taken together, in the order taken; one of each metrics endpoint.
     """
 
     directory: Path
     manifest: Manifest
     evaluation: Evaluation
     rows: list[OutputRow]
-    snapshots: list[SnapshotSet]
+    snapshots: list[list[Snapshot]]
 
     @property
     def records(self) -> list[RequestRecord]:
@@ -96,17 +86,15 @@ class Run(msgspec.Struct, kw_only=True):
 
     def evidence(self) -> Evidence:
         """All that the result rests on."""
-        sets = self.snapshots
+        manifest = self.manifest
+        ends = {file.number: file.category for file in manifest.snapshots}
+        window, categories = windows_of(manifest.attempts, dict(enumerate(self.snapshots)), ends)
         return Evidence(
-            conditions=self.manifest.conditions or _old_conditions(self),
-            server=self.manifest.server,
+            conditions=manifest.conditions or _old_conditions(self),
+            server=manifest.server,
             records=self.records,
-            window=Window(before=sets[0].taken, after=sets[-1].taken) if len(sets) > 1 else None,
-            categories={
-                last.category: Window(before=first.taken, after=last.taken)
-                for first, last in pairwise(sets)
-                if last.category is not None
-            },
+            window=window,
+            categories=categories,
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -130,10 +118,9 @@ def load_run(directory: Path | str) -> Run:
         # Version 0.1 said only in its error that a request had been interrupted.
         if record.outcome is None and record.error == "interrupted":
             record.outcome = "interrupted"
-    if manifest.snapshots:
-        snapshots = _snapshots(path / SNAPSHOTS, manifest.snapshots)
-    else:
-        snapshots = _old_snapshots(path / SNAPSHOTS, manifest.arguments, list(evaluation.categories))
+    if not manifest.snapshots:
+        _fill_in_snapshots(path, manifest, list(evaluation.categories))
+    snapshots = list(stored_snapshots(path, manifest.snapshots).values())
     return Run(directory=path, manifest=manifest, evaluation=evaluation, rows=rows, snapshots=snapshots)
 
 
@@ -150,35 +137,32 @@ def _read(path: Path, decode: Callable[[bytes], Kind]) -> Kind:
         raise DataError(f"{path} was not written by this tool, or is damaged ({error})") from error
 
 
-def _snapshots(folder: Path, files: Sequence[SnapshotFile]) -> list[SnapshotSet]:
-    sets: dict[int, SnapshotSet] = {}
-    for file in files:
-        text = _read(folder / file.file, lambda content: content.decode("utf-8", "surrogateescape"))
-        snapshot = Snapshot(url=file.url, taken_at=file.taken_at, status=file.status, text=text, error=file.error)
-        sets.setdefault(file.number, SnapshotSet(category=file.category, taken=[])).taken.append(snapshot)
-    return [sets[number] for number in sorted(sets)]
-
-
-def _old_snapshots(folder: Path, arguments: dict[str, Any], categories: Sequence[str]) -> list[SnapshotSet]:
-    """The snapshots of version 0.1, which kept of them no more than text, order and the file's name."""
-    urls = [str(url) for url in arguments.get("metrics_urls") or ()]
-    found = [(match, path) for path in folder.glob("*.txt") if (match := _OLD_SNAPSHOT.fullmatch(path.name))]
-    found.sort(key=lambda item: (int(item[0]["number"]), int(item[0]["endpoint"])))
-    several = len({match["number"] for match, _ in found}) > 2
-    sets: dict[int, SnapshotSet] = {}
-    for match, path in found:
-        number, endpoint = int(match["number"]), int(match["endpoint"])
-        # Windows by category came in the order in which the result names the categories.
-        category = categories[number - 1] if several and 0 < number <= len(categories) else None
-        text = _read(path, lambda content: content.decode("utf-8", "surrogateescape"))
-        snapshot = Snapshot(
-            url=urls[endpoint] if endpoint < len(urls) else path.name,
-            taken_at=path.stat().st_mtime,
-            text=text,
-            error=None if text else "the metrics could not be read when the run was made",
+def _fill_in_snapshots(path: Path, manifest: Manifest, categories: Sequence[str]) -> None:
+    """Describes the snapshots of version 0.1, which kept of them no more than text, order and the file's name."""
+    urls = [str(url) for url in manifest.arguments.get("metrics_urls") or ()]
+    names = [file.name for file in (path / SNAPSHOTS).glob("*.txt")]
+    found = [match for name in names if (match := _OLD_SNAPSHOT.fullmatch(name))]
+    found.sort(key=lambda match: (int(match["number"]), int(match["endpoint"])))
+    last = max((int(match["number"]) for match in found), default=0)
+    for match in found:
+        number, endpoint, file = int(match["number"]), int(match["endpoint"]), match.string
+        size = (path / SNAPSHOTS / file).stat().st_size
+        manifest.snapshots.append(
+            SnapshotFile(
+                file=file,
+                number=number,
+                end="after" if number else "before",
+                # Windows by category came in the order in which the result names the categories.
+                category=categories[number - 1] if last > 1 and 0 < number <= len(categories) else None,
+                url=urls[endpoint] if endpoint < len(urls) else file,
+                taken_at=(path / SNAPSHOTS / file).stat().st_mtime,
+                error=None if size else "the metrics could not be read when the run was made",
+            )
         )
-        sets.setdefault(number, SnapshotSet(category=category, taken=[])).taken.append(snapshot)
-    return [sets[number] for number in sorted(sets)]
+    if last:
+        manifest.attempts = [
+            RunAttempt(started_at=0.0, planned_rows=0, longest_row=0, concurrency=0, first_set=0, last_set=last)
+        ]
 
 
 def _old_conditions(run: Run) -> Conditions:

@@ -26,8 +26,9 @@ import msgspec
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
-from nemo_skills_specdec.errors import UsageError, WriteError
+from nemo_skills_specdec.errors import JSON_ERRORS, DataError, UsageError, WriteError
 from nemo_skills_specdec.files import LineLog, atomic_file, locked, pretty, write_atomically
+from nemo_skills_specdec.measurement.attempts import Attempt
 from nemo_skills_specdec.measurement.evidence import Conditions
 from nemo_skills_specdec.measurement.measure import Edge, Measurement
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
@@ -60,6 +61,22 @@ class SnapshotFile(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class RunAttempt(Attempt, kw_only=True):
+    """One start of a run, with the numbers of the sets of snapshots at both ends of its window.
+
+    Attributes:
+        last_set: None while it goes on, and for ever if it was killed and never taken up again.
+    """
+
+    first_set: int
+    last_set: int | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether its window has an end."""
+        return self.last_set is not None
+
+
 class Manifest(msgspec.Struct, kw_only=True):
     """The content of `manifest.json`.
 
@@ -70,6 +87,7 @@ class Manifest(msgspec.Struct, kw_only=True):
         prompts_sha256: by question id; the hash of the messages, whatever file they came from.
         conditions: how the measurement went; None in directories of version 0.1 and while it goes on.
         snapshots: the metrics texts, in the order taken; empty in directories of version 0.1.
+        attempts: one, and one more for each time it was taken up again.
     """
 
     tool_version: str
@@ -84,6 +102,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     prompts_sha256: dict[str, str]
     conditions: Conditions | None = None
     snapshots: list[SnapshotFile] = []
+    attempts: list[RunAttempt] = []
 
 
 class RunWriter:
@@ -94,8 +113,15 @@ class RunWriter:
         manifest: as last written.
     """
 
-    def __init__(self, directory: Path, rows: Sequence[PromptRow], manifest: Manifest) -> None:
+    def __init__(
+        self, directory: Path, rows: Sequence[PromptRow], manifest: Manifest, kept: Sequence[RequestRecord] = ()
+    ) -> None:
         """Writes the manifest of a run that is about to start.
+
+        Args:
+            rows: all prompts of the run, in order.
+            manifest: whose last attempt is the one that starts.
+            kept: requests of earlier attempts that are not sent again.
 
         Raises:
             WriteError: the directory cannot be written.
@@ -104,9 +130,17 @@ class RunWriter:
         self.manifest = manifest
         self._rows = rows
         self._places: dict[tuple[str, int], tuple[int, int]] = {}
-        self._sets = 0
+        self._sets = max((file.number + 1 for file in manifest.snapshots), default=0)
         self._unwritten: dict[str, bytes] = {}
+        write_atomically(directory / ANSWERS, b"".join(msgspec.json.encode(record) + b"\n" for record in kept))
         self._log = LineLog(directory / ANSWERS)
+        start = 0
+        for record in kept:
+            end = start + len(msgspec.json.encode(record))
+            self._places[record.question_id, record.turn] = start, end
+            start = end + 1
+        for file in (METRICS, OUTPUT):
+            (directory / file).unlink(missing_ok=True)
         write_atomically(directory / MANIFEST, pretty(manifest))
 
     def record(self, record: RequestRecord) -> None:
@@ -127,10 +161,23 @@ class RunWriter:
             entry = SnapshotFile(file=file, number=self._sets, end=edge.end, category=edge.category, **told)
             self.manifest.snapshots.append(entry)
             self._unwritten[file] = snapshot.text.encode("utf-8", "surrogateescape")
+        self._note(edge)
         self._sets += 1
         with contextlib.suppress(WriteError):
             self._write_snapshots(self.directory)
             write_atomically(self.directory / MANIFEST, pretty(self.manifest))
+
+    def _note(self, edge: Edge) -> None:
+        """Notes in the attempts where their windows begin and end."""
+        *earlier, latest = self.manifest.attempts
+        if edge.end == "after":
+            latest.last_set = self._sets
+            return
+        latest.first_set = self._sets
+        # What an attempt that was killed had begun is over by now, or in the window of the next.
+        for attempt in earlier:
+            if attempt.last_set is None:
+                attempt.last_set, attempt.closed_late, attempt.status = self._sets, True, "cut_off"
 
     def finish(self, measurement: Measurement) -> None:
         """Writes rows, manifest and, last of all, metrics: a directory with `metrics.json` is complete.
@@ -143,6 +190,9 @@ class RunWriter:
         self.manifest.status = measurement.evaluation.status
         self.manifest.ended_at = utc(measurement.ended_at)
         self.manifest.conditions = measurement.evidence.conditions
+        latest = self.manifest.attempts[-1]
+        latest.ended_at = measurement.ended_at
+        latest.status = "complete" if measurement.evaluation.status == "complete" else "cut_off"
         self._log.close()
         try:
             self._write_all(self.directory, measurement)
@@ -153,7 +203,7 @@ class RunWriter:
     def abandon(self) -> None:
         """Closes the files of a run that has no result; what was answered stays on disk."""
         self._log.close()
-        if not self._places:
+        if not self._places and len(self.manifest.attempts) == 1:
             for file in (ANSWERS, MANIFEST):
                 (self.directory / file).unlink(missing_ok=True)
 
@@ -204,13 +254,30 @@ class RunWriter:
         return msgspec.structs.replace(record, generation=kept.generation, reasoning=kept.reasoning)
 
 
+def stored_snapshots(directory: Path, files: Sequence[SnapshotFile]) -> dict[int, list[Snapshot]]:
+    """The snapshots of a run directory, by the number of the set that they were taken in.
+
+    Raises:
+        DataError: a file of them cannot be read.
+    """
+    sets: dict[int, list[Snapshot]] = {}
+    for file in files:
+        try:
+            text = (directory / SNAPSHOTS / file.file).read_bytes().decode("utf-8", "surrogateescape")
+        except OSError as error:
+            raise DataError(f"cannot read {directory / SNAPSHOTS / file.file}: {error.strerror}") from error
+        snapshot = Snapshot(url=file.url, taken_at=file.taken_at, status=file.status, text=text, error=file.error)
+        sets.setdefault(file.number, []).append(snapshot)
+    return sets
+
+
 def prepare_directory(path: Path) -> None:
     """Makes the run directory, and finds out now whether it can be written.
 
     Raises:
-        UsageError: it cannot be made or written, or it holds a run already.
+        UsageError: it cannot be made or written, or it holds a complete run.
     """
-    if (path / METRICS).exists() or (path / OUTPUT).exists():
+    if (path / METRICS).exists() and not is_unfinished(path):
         raise UsageError(f"{path} holds a run already; give another --output-dir, or remove it")
     try:
         (path / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
@@ -219,6 +286,13 @@ def prepare_directory(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}; give another --output-dir") from error
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a directory holds a run that was killed or interrupted."""
+    with contextlib.suppress(OSError, *JSON_ERRORS):
+        return msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest).status != "complete"
+    return False
 
 
 @contextlib.contextmanager

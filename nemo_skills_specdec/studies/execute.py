@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,10 +21,34 @@ from nemo_skills_specdec.engines.remarks import REMEMBERS
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.launch.start import Started
-from nemo_skills_specdec.measurement.measure import Hooks, Measurement, Plan, Workload, measure, send_with_client
-from nemo_skills_specdec.measurement.run_directory import RunWriter, new_manifest, prepare_directory
+from nemo_skills_specdec.measurement.evidence import Evidence
+from nemo_skills_specdec.measurement.measure import (
+    Hooks,
+    Measurement,
+    Plan,
+    Sender,
+    Workload,
+    concluded,
+    gather,
+    send_with_client,
+)
+from nemo_skills_specdec.measurement.resume import (
+    Earlier,
+    finished_records,
+    read_earlier,
+    together,
+    torn_line,
+    windows_of,
+)
+from nemo_skills_specdec.measurement.run_directory import (
+    RunAttempt,
+    RunWriter,
+    new_manifest,
+    prepare_directory,
+    stored_snapshots,
+)
 from nemo_skills_specdec.prompts.load import LoadedPrompts
-from nemo_skills_specdec.records import Finding, RequestRecord
+from nemo_skills_specdec.records import Finding, RequestRecord, prompt_sha256
 from nemo_skills_specdec.studies import guidellm
 from nemo_skills_specdec.studies.config import (
     OWN_MODEL,
@@ -134,28 +158,103 @@ def execute(
     reporter.detected(info, plan, prompts.name, len(rows))
     if not (directory / CONFIG).exists():
         write_atomically(directory / CONFIG, config_yaml(config))
-    writer = RunWriter(directory, rows, new_manifest(arguments_of(config, started, plan), info, rows, time.time()))
-    with reporter.sending(len(rows), sum(count_turns(row.messages) for row in rows)) as shown:
+    task = _Execution(
+        plan=plan, info=info, headers=started.headers, send=send, arguments=arguments_of(config, started, plan)
+    )
+    return _carry_out(task, Workload(name=prompts.name, rows=rows, remarks=remarks), directory, reporter)
+
+
+class _Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is about to start: everything but its prompts and its place."""
+
+    plan: Plan
+    info: ServerInfo
+    headers: dict[str, str]
+    send: Sender
+    arguments: dict[str, Any]
+
+
+def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: Reporter) -> Measurement:
+    """Measures, or goes on with what an earlier attempt left, and writes everything as it comes."""
+    earlier = read_earlier(directory)
+    rows, kept = list(workload.rows), _kept(earlier, task, workload, directory)
+    remaining = [row for row in rows if row.question_id not in kept]
+    remarks = [*workload.remarks, *([torn_line()] if earlier is not None and earlier.torn else [])]
+    kept_records = [record for turns in kept.values() for record in turns]
+    manifest = new_manifest(task.arguments, task.info, rows, time.time())
+    if earlier is not None:
+        manifest.started_at = earlier.manifest.started_at
+        manifest.snapshots, manifest.attempts = earlier.manifest.snapshots, earlier.manifest.attempts
+        if manifest.attempts:
+            manifest.attempts[-1].finished_rows = len(kept)
+        reporter.say(f"resuming {directory}: {len(kept)} of {len(rows)} prompts already complete")
+    manifest.attempts.append(
+        RunAttempt(
+            started_at=time.time(),
+            planned_rows=len(remaining),
+            longest_row=max((count_turns(row.messages) for row in remaining), default=0),
+            concurrency=task.plan.load.concurrency or len(remaining),
+            first_set=len({file.number for file in manifest.snapshots}),
+        )
+    )
+    writer = RunWriter(directory, rows, manifest, kept_records)
+    with reporter.sending(len(remaining), sum(count_turns(row.messages) for row in remaining)) as shown:
         hooks = Hooks(stage=shown.stage, record=_both(shown.record, writer.record), snapshots=writer.snapshots)
         try:
-            measurement = measure(
-                Workload(name=prompts.name, rows=rows, remarks=remarks),
-                plan,
-                info,
-                headers=started.headers,
+            gathered = gather(
+                Workload(name=workload.name, rows=remaining, remarks=remarks),
+                task.plan,
+                task.info,
+                headers=task.headers,
                 hooks=hooks,
-                send=send,
+                send=task.send,
             )
         except BaseException:
             writer.abandon()
             raise
+    if earlier is not None:
+        _join(gathered.evidence, earlier, kept_records, writer)
+    gathered.evidence.conditions.prompts_planned = len(rows)
+    measurement = concluded(gathered)
     # Two runs are compared only if both drained the server between categories, or neither did.
-    writer.manifest.arguments["windows"] = "one a category" if measurement.evidence.categories else "one"
+    manifest.arguments["windows"] = "one a category" if measurement.evidence.categories else "one"
     try:
         writer.finish(measurement)
     except WriteError as error:
         measurement.not_written = str(error)
     return measurement
+
+
+def _kept(
+    earlier: Earlier | None, task: _Execution, workload: Workload, directory: Path
+) -> dict[str, list[RequestRecord]]:
+    """The requests of an unfinished run that need not be sent again, by prompt.
+
+    Raises:
+        UsageError: the unfinished run is another one.
+    """
+    if earlier is None:
+        return {}
+    before = earlier.manifest
+    if before.arguments.get("config_hash") != task.arguments["config_hash"]:
+        raise UsageError(
+            f"{directory} holds an unfinished run with other options; resume it with --resume, or give another "
+            "--output-dir"
+        )
+    if before.prompts_sha256 != {row.question_id: prompt_sha256(row.messages) for row in workload.rows}:
+        raise UsageError(f"the prompts have changed since {directory} was started; give another --output-dir")
+    return finished_records(workload.rows, earlier.records)
+
+
+def _join(evidence: Evidence, earlier: Earlier, kept: Sequence[RequestRecord], writer: RunWriter) -> None:
+    """Puts the evidence of all attempts together."""
+    manifest = writer.manifest
+    evidence.conditions = together(earlier.manifest.conditions, kept, manifest.attempts, evidence)
+    place = {row_id: number for number, row_id in enumerate(manifest.prompts_sha256)}
+    evidence.records = sorted([*kept, *evidence.records], key=lambda record: (place[record.question_id], record.turn))
+    sets = stored_snapshots(writer.directory, manifest.snapshots)
+    ends = {file.number: file.category for file in manifest.snapshots}
+    evidence.window, evidence.categories = windows_of(manifest.attempts, sets, ends)
 
 
 def _both(

@@ -30,7 +30,7 @@ def run_once(
     """Finds or starts the server that a config names, measures it, and leaves a run directory.
 
     Args:
-        directory: made here; must not hold a run.
+        directory: made here; if it holds an unfinished run of the same config, that is resumed.
         prompts: sent instead of those that the config names.
 
     Raises:

@@ -7,19 +7,18 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.evaluator.attempts import (
-    Attempt,
     Attempts,
+    JobAttempt,
     attempts_of_output,
     book_responses,
-    check_attempts,
     close_late,
-    cut_off_requests,
     joined_windows,
     read_attempts,
     side_file,
     taking_part,
     write_attempts,
 )
+from nemo_skills_specdec.measurement.attempts import check_attempts, cut_off_requests
 from nemo_skills_specdec.measurement.snapshots import reading_of
 
 VLLM = ServerInfo(engine="vllm", base_url="http://a")
@@ -37,7 +36,7 @@ def scrape(at, drafts, url="http://a/metrics"):
 
 def attempt(start, end, *drafts, url="http://a/metrics", **more):
     options = {"planned_rows": 10, "longest_row": 1, "concurrency": 4, "status": "complete", **more}
-    return Attempt(
+    return JobAttempt(
         started_at=start, before=[scrape(start, drafts[0], url)], after=[scrape(end, drafts[1], url)], **options
     )
 

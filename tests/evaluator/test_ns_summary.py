@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nemo_skills_specdec.acceptance import AcceptanceCounts, total
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
-from nemo_skills_specdec.evaluator.attempts import Attempt, Attempts
+from nemo_skills_specdec.evaluator.attempts import Attempts, JobAttempt
 from nemo_skills_specdec.evaluator.summary import (
     as_figure,
     as_interval,
@@ -140,7 +140,7 @@ def scrape(at, drafts, requests):
 
 def kept(before, after, **more):
     options = {"planned_rows": 1, "longest_row": 1, "concurrency": 1, "status": "complete", **more}
-    attempt = Attempt(
+    attempt = JobAttempt(
         started_at=0.0,
         before=[scrape(0.0, *before)],
         after=[scrape(9.0, *after)],
