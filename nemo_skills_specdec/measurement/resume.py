@@ -62,12 +62,12 @@ def _from_log(manifest: Manifest, content: bytes) -> Earlier:
     return Earlier(manifest=manifest, records=records, torn=len(whole) < len(content))
 
 
-class _Row(msgspec.Struct):
+class _WrittenRow(msgspec.Struct):
     requests: list[RequestRecord]
 
 
 def _from_output(content: bytes) -> list[RequestRecord]:
-    return [record for row in msgspec.json.Decoder(_Row).decode_lines(content) for record in row.requests]
+    return [record for row in msgspec.json.Decoder(_WrittenRow).decode_lines(content) for record in row.requests]
 
 
 def finished_records(rows: Sequence[PromptRow], records: Sequence[RequestRecord]) -> dict[str, list[RequestRecord]]:
