@@ -47,6 +47,9 @@ CACHE_CONFIG = "vllm:cache_config_info"
 V0_SERIES = ("vllm:spec_decode_draft_acceptance_rate", "vllm:spec_decode_efficiency")
 """Of vLLM 0.8 and older, which had no counters of drafts."""
 
+SPECULATIVE_CONFIG_SINCE = (0, 8, 5)
+"""`--speculative-config`."""
+
 STATISTICS_OPTION = "--per-request-spec-decode-metrics"
 STATISTICS_SETTING = "per_request_spec_decode_metrics"
 """The option's name in `/server_info`, which answers in development mode only."""

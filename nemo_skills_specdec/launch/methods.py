@@ -12,7 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.engines.versions import at_least
+from nemo_skills_specdec.engines import vllm
+from nemo_skills_specdec.engines.sglang import facts as sglang
+from nemo_skills_specdec.engines.versions import at_least, version_text
 from nemo_skills_specdec.errors import UsageError
 
 MethodName = Literal["none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix", "dflash", "as_served"]
@@ -140,8 +142,9 @@ def to_vllm(method: Method, version: str | None = None) -> Translation:
         return Translation()
     if method.topk > 1:
         raise MethodRefused("vLLM drafts chains only, no trees; use topk 1, or SGLang")
-    if _older(version, (0, 8, 5)):
-        raise MethodRefused(f"vLLM {version} has no --speculative-config for {method.name}; use 0.8.5 or later")
+    if _older(version, vllm.SPECULATIVE_CONFIG_SINCE):
+        since = version_text(vllm.SPECULATIVE_CONFIG_SINCE)
+        raise MethodRefused(f"vLLM {version} has no --speculative-config for {method.name}; use {since} or later")
     config: dict[str, Any] = {"method": method.name, "num_speculative_tokens": method.length}
     if method.name == "ngram":
         config["prompt_lookup_max"] = method.prompt_lookup_max
@@ -176,12 +179,11 @@ def to_sglang(method: Method, version: str | None = None) -> Translation:
     _check_known(method)
     if method.name == "none":
         return Translation()
-    algorithm, since = _SGLANG.get(method.name, (None, (0,)))
+    algorithm, since = sglang.ALGORITHMS.get(method.name, (None, (0,)))
     if algorithm is None:
         raise MethodRefused(f"SGLang has no method {method.name}; use vLLM")
     if _older(version, since):
-        wanted = ".".join(map(str, since))
-        raise MethodRefused(f"SGLang {version} has no {algorithm}; it came with {wanted}")
+        raise MethodRefused(f"SGLang {version} has no {algorithm}; it came with {version_text(since)}")
     if method.draft_tensor_parallel_size is not None:
         raise MethodRefused("SGLang runs the drafter on all GPUs of the target; drop draft_tensor_parallel_size")
     nodes = method.num_draft_tokens or method.length + 1
@@ -246,16 +248,6 @@ def to_embedded(method: Method, options: EmbeddedOptions) -> EmbeddedOptions:
         prompt_lookup_max=method.prompt_lookup_max,
         prompt_lookup_min=method.prompt_lookup_min or method.prompt_lookup_max,
     )
-
-
-_SGLANG: dict[str, tuple[str, tuple[int, ...]]] = {
-    "ngram": ("NGRAM", (0, 5, 3)),
-    "draft_model": ("STANDALONE", (0, 5, 2)),
-    "eagle": ("EAGLE", (0, 4, 6)),
-    "eagle3": ("EAGLE3", (0, 4, 6)),
-    "mtp": ("NEXTN", (0, 4, 6)),
-    "dflash": ("DFLASH", (0, 5, 11)),
-}
 
 
 def _check_known(method: Method) -> None:

@@ -28,6 +28,16 @@ BUSY = ("sglang:num_running_reqs", "sglang:num_queue_reqs")
 GAUGE_LENGTH, GAUGE_RATE = "sglang:spec_accept_length", "sglang:spec_accept_rate"
 GAUGE_STEPS, GAUGE_NODES = "sglang:spec_num_steps", "sglang:spec_num_draft_tokens"
 
+ALGORITHMS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "ngram": ("NGRAM", (0, 5, 3)),
+    "draft_model": ("STANDALONE", (0, 5, 2)),
+    "eagle": ("EAGLE", (0, 4, 6)),
+    "eagle3": ("EAGLE3", (0, 4, 6)),
+    "mtp": ("NEXTN", (0, 4, 6)),
+    "dflash": ("DFLASH", (0, 5, 11)),
+}
+"""Our name of a method: SGLang's name of it, and the first version that has it."""
+
 METRICS_OPTION = "--enable-metrics"
 FILES_OPTION = "--export-metrics-to-file"
 FILES_FOLDER_OPTION = "--export-metrics-to-file-dir"
