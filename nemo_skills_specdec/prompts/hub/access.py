@@ -60,8 +60,7 @@ class Access:
     def table(self, repo_id: str, revision: str, config: str | None = None, split: str | None = "test") -> Table:
         """One split of a data set on the hub: all its files. See `split_files` for what None stands for."""
         repository = self.repository(repo_id, revision)
-        found = split_files(self.fetcher, repository, config, split)
-        return Table(self, repository, found.files, config=found.config, split=found.split)
+        return Table(self, repository, split_files(self.fetcher, repository, config, split).files)
 
     def file(self, repository: Repository, file: RepositoryFile) -> StoredFile:
         """A whole file of a repository."""
@@ -88,21 +87,11 @@ class Access:
 class Table:
     """One split of a data set: a table in Parquet or JSON files, of which only the needed part is read."""
 
-    def __init__(
-        self,
-        access: Access,
-        repository: Repository,
-        files: Sequence[RepositoryFile],
-        *,
-        config: str | None = None,
-        split: str | None = None,
-    ) -> None:
+    def __init__(self, access: Access, repository: Repository, files: Sequence[RepositoryFile]) -> None:
         """The rows of `files`, one after the other."""
         self._access = access
         self._repository = repository
         self._files = files
-        self.config = config
-        self.split = split
         self.name = f"{repository.repo_id} at {repository.sha[:12]}"
         self.key = " ".join([repository.repo_id, repository.sha, *(file.path for file in files)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nemo_skills_specdec.prompts.hub.http import DownloadProgress
+from nemo_skills_specdec.prompts.hub.http import DownloadProgress, no_progress
 
 
 @contextmanager
@@ -15,8 +15,11 @@ def progress_bars() -> Iterator[DownloadProgress]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield no_progress
+        return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[done]}"))
-    bars = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
+    bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
     @contextmanager
     def bar(name: str, total: int | None, unit: str) -> Iterator[Callable[[int], object]]:

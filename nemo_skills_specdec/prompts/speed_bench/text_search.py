@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -56,12 +57,7 @@ def own_texts() -> FoundTexts:
 
 
 def find_texts(
-    fetcher: Fetcher,
-    cache: Cache,
-    flavor: Flavor,
-    *,
-    texts_from: Path | None = None,
-    allow_unknown: bool = False,
+    fetcher: Fetcher, cache: Cache, flavor: Flavor, *, texts_from: Path | None = None, allow_unknown: bool = False
 ) -> FoundTexts:
     """Finds the texts of a flavor: the given file, else our cache, nemo_skills, aiperf, or the pinned download.
 
@@ -96,7 +92,7 @@ def find_texts(
 
 
 def _installed(cache: Cache) -> Iterator[tuple[Path, str]]:
-    """Copies that lie on this machine, in the order in which they are tried."""
+    """Copies that lie on this machine, in the order in which they are tried. No package is imported."""
     pinned = cache.stored_file(PINNED_URL)
     if pinned is not None and pinned.sha256 == PINNED_SHA256:
         yield Path(pinned.path), "pinned upstream file"
@@ -104,44 +100,35 @@ def _installed(cache: Cache) -> Iterator[tuple[Path, str]]:
         ("nemo_skills", "dataset/speed-bench/prepare.py"),
         ("aiperf", "dataset/loader/vendor/speed_bench_prepare.py"),
     ):
-        for folder in _package_folders(package):
-            path = folder / inside
-            if path.is_file():
-                yield path, f"installed {package}"
-
-
-def _package_folders(package: str) -> list[Path]:
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return []
-    return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+        with suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or ()) if spec else ():
+                if (Path(folder) / inside).is_file():
+                    yield Path(folder) / inside, f"installed {package}"
 
 
 def _from_file(path: Path, flavor: Flavor, origin: str, allow_unknown: bool) -> FoundTexts:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE)
-        code = data.decode()
+        texts = read_texts(data.decode(), str(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; give an upstream file with --texts-from") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file; give an upstream Python file with --texts-from") from error
-    texts = read_texts(code, str(path))
-    digest = hashlib.sha256(data).hexdigest()
-    fitting = as_flavor(texts, flavor)
-    if fitting is not None:
-        return FoundTexts(
-            texts=fitting, standing="known", origin=f"{origin}, sha256 {digest}", hashes=hashes_of(fitting)
-        )
-    unknown = unknown_texts(texts)
-    if unknown and allow_unknown:
-        return FoundTexts(texts=texts, standing="unknown", origin=f"{origin}, sha256 {digest}", hashes=hashes_of(texts))
-    if unknown:
-        raise DataError(
-            f"{path}: these texts are not those of a known upstream version: {', '.join(unknown)}; numbers would "
-            "not be comparable. Give a known version, or accept them with --allow-unknown-texts"
-        )
-    had = flavor_of(texts)
-    have = f"are of flavor {had}" if had else "mix two flavors"
-    raise DataError(f"{path}: its texts {have}, not {flavor}; choose another file with --texts-from, or --flavor")
+    fitting, unknown = as_flavor(texts, flavor), unknown_texts(texts)
+    if fitting is None and not (unknown and allow_unknown):
+        if unknown:
+            raise DataError(
+                f"{path}: these texts are not those of a known upstream version: {', '.join(unknown)}; numbers would "
+                "not be comparable. Give a known version, or accept them with --allow-unknown-texts"
+            )
+        had = flavor_of(texts)
+        have = f"are of flavor {had}" if had else "mix two flavors"
+        raise DataError(f"{path}: its texts {have}, not {flavor}; choose another file with --texts-from, or --flavor")
+    return FoundTexts(
+        texts=fitting or texts,
+        standing="known" if fitting else "unknown",
+        origin=f"{origin}, sha256 {hashlib.sha256(data).hexdigest()}",
+        hashes=hashes_of(fitting or texts),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -172,96 +172,63 @@ def _only(node: ast.AST) -> str:
     return text
 
 
-def _assigned_in(function: str, target: str) -> Any:
-    return lambda tree: _only(next(_assigned(_function(tree, function), target)))
+def _in(function: str, place: Callable[[ast.AST], Any]) -> Callable[[ast.AST], Any]:
+    """What `place` finds in the function of that name."""
+    return lambda tree: place(_function(tree, function))
 
 
-def _added_literal(index: int) -> Any:
-    """A text added to the stackselect prompt as it stands, counted from 0."""
-
-    def place(tree: ast.AST) -> str:
-        scope = _function(tree, "_generate_stackselect_prompt")
-        added = [node.value for node in _in_order(scope) if isinstance(node, ast.AugAssign) and _adds_to_prompt(node)]
-        return [pieces[0] for pieces in map(_pieces, added) if len(pieces) == 1 and isinstance(pieces[0], str)][index]
-
-    return place
+def _first_value(target: str) -> Callable[[ast.AST], Any]:
+    return lambda scope: next(_assigned(scope, target))
 
 
-def _adds_to_prompt(node: ast.AugAssign) -> bool:
-    return isinstance(node.target, ast.Name) and node.target.id == "prompt"
+def _text(function: str, target: str) -> Callable[[ast.AST], Any]:
+    """The one literal in the first value of a name."""
+    return _in(function, lambda scope: _only(_first_value(target)(scope)))
 
 
-def _tail(tree: ast.AST) -> str:
-    added = _assigned(_function(tree, "_generate_stackselect_prompt"), "end_prompt")
-    return "".join(text for value in added for text in _literals(value))
+def _added_alone(scope: ast.AST) -> list[Any]:
+    """Literals that are added to `prompt` as they stand."""
+    added = (node for node in _in_order(scope) if isinstance(node, ast.AugAssign))
+    pieces = [_pieces(node.value) for node in added if ast.unparse(node.target) == "prompt"]
+    return [found[0] for found in pieces if len(found) == 1 and isinstance(found[0], str)]
 
 
-def _writing(index: int) -> Any:
-    return lambda tree: _pieces(next(_assigned(_function(tree, "_generate_writing_prompt"), "prompt")))[index]
+def _demonstration(scope: ast.AST) -> list[str]:
+    """The literals of the first lambda that adds texts."""
+    bodies = (node.body for node in _in_order(scope) if isinstance(node, ast.Lambda))
+    return _literals(next(body for body in bodies if isinstance(body, ast.BinOp)))
 
 
-def _writing_item(tree: ast.AST) -> list[str | Hole]:
-    value = next(_assigned(_function(tree, "_generate_writing_prompt"), "content"))
-    return _pieces(_first(value, ast.JoinedStr))
+def _joined(target: str) -> Callable[[ast.AST], Any]:
+    """The first f-string in the first value of a name."""
+    return lambda scope: _pieces(_first(_first_value(target)(scope), ast.JoinedStr))
 
 
-def _no_motivation(tree: ast.AST) -> str:
-    value = next(_assigned(_function(tree, "_generate_coser_prompt"), "motivation"))
-    return _only(_first(value, ast.Call).args[1])
+_SELECT, _SORT, _WRITE = "_generate_stackselect_prompt", "_generate_textsort_prompt", "_generate_writing_prompt"
+_COSER, _MMLU, _HLE = "_generate_coser_prompt", "get_question_and_options", "_generate_hle_prompt"
+_FETCH = "_fetch_all_turns_data"
 
-
-def _mmlu_option(tree: ast.AST) -> list[str | Hole]:
-    value = next(_assigned(_function(tree, "get_question_and_options"), "options_str"))
-    return _pieces(_first(value, ast.JoinedStr))
-
-
-def _mmlu_item(tree: ast.AST) -> list[str | Hole]:
-    return _pieces(_first(_function(tree, "get_question_and_options"), ast.Return).value)
-
-
-def _hle_prompt(index: int) -> Any:
-    return lambda tree: _literals(next(_assigned(_function(tree, "_generate_hle_prompt"), "prompt")))[index]
-
-
-def _hle_demonstration(index: int) -> Any:
-    def place(tree: ast.AST) -> str:
-        scope = _function(tree, "_fetch_all_turns_data")
-        bodies = (node.body for node in _in_order(scope) if isinstance(node, ast.Lambda))
-        return _literals(next(body for body in bodies if isinstance(body, ast.BinOp)))[index]
-
-    return place
-
-
-def _placeholder(tree: ast.AST) -> str:
-    return _only(next(_assigned(tree, "TURNS_PLACEHOLDER")))
-
-
-def _padding(tree: ast.AST) -> str:
-    arguments = _function(tree, "_pad_or_truncate_prompt")
-    return _only(_first(arguments, ast.arguments).defaults[-1])
-
-
-_PLACES: dict[str, Any] = {
-    "placeholder": _placeholder,
-    "pad": _padding,
-    "ss_head": lambda tree: _only(next(_assigned(_function(tree, "_generate_stackselect_prompt"), "prompt"))),
-    "ss_after_head": _added_literal(0),
-    "ss_before_answers": _added_literal(1),
-    "ss_tail": _tail,
-    "ts_old": _assigned_in("_generate_textsort_prompt", "original_instruction"),
-    "ts_new": _assigned_in("_generate_textsort_prompt", "new_instruction"),
-    "wr_head": _writing(0),
-    "wr_tail": _writing(2),
-    "wr_item": _writing_item,
-    "rag": _assigned_in("_generate_chatrag_bench_prompt", "prompt"),
-    "coser": _assigned_in("_generate_coser_prompt", "prompt"),
-    "coser_none": _no_motivation,
-    "mmlu": _assigned_in("_generate_mmlu_pro_prompt", "prompt"),
-    "mmlu_item": _mmlu_item,
-    "mmlu_option": _mmlu_option,
-    "hle_head": _hle_prompt(0),
-    "hle_tail": _hle_prompt(1),
-    "hle_q": _hle_demonstration(0),
-    "hle_a": _hle_demonstration(1),
-    "hle_end": _hle_demonstration(2),
+_PLACES: dict[str, Callable[[ast.AST], Any]] = {
+    "placeholder": lambda tree: _only(next(_assigned(tree, "TURNS_PLACEHOLDER"))),
+    "pad": _in("_pad_or_truncate_prompt", lambda scope: _only(_first(scope, ast.arguments).defaults[-1])),
+    "ss_head": _text(_SELECT, "prompt"),
+    "ss_after_head": _in(_SELECT, lambda scope: _added_alone(scope)[0]),
+    "ss_before_answers": _in(_SELECT, lambda scope: _added_alone(scope)[1]),
+    "ss_tail": _in(_SELECT, lambda s: "".join(t for value in _assigned(s, "end_prompt") for t in _literals(value))),
+    "ts_old": _text(_SORT, "original_instruction"),
+    "ts_new": _text(_SORT, "new_instruction"),
+    "wr_head": _in(_WRITE, lambda scope: _pieces(_first_value("prompt")(scope))[0]),
+    "wr_tail": _in(_WRITE, lambda scope: _pieces(_first_value("prompt")(scope))[2]),
+    "wr_item": _in(_WRITE, _joined("content")),
+    "rag": _text("_generate_chatrag_bench_prompt", "prompt"),
+    "coser": _text(_COSER, "prompt"),
+    "coser_none": _in(_COSER, lambda scope: _only(_first(_first_value("motivation")(scope), ast.Call).args[1])),
+    "mmlu": _text("_generate_mmlu_pro_prompt", "prompt"),
+    "mmlu_item": _in(_MMLU, lambda scope: _pieces(_first(scope, ast.Return).value)),
+    "mmlu_option": _in(_MMLU, _joined("options_str")),
+    "hle_head": _in(_HLE, lambda scope: _literals(_first_value("prompt")(scope))[0]),
+    "hle_tail": _in(_HLE, lambda scope: _literals(_first_value("prompt")(scope))[1]),
+    "hle_q": _in(_FETCH, lambda scope: _demonstration(scope)[0]),
+    "hle_a": _in(_FETCH, lambda scope: _demonstration(scope)[1]),
+    "hle_end": _in(_FETCH, lambda scope: _demonstration(scope)[2]),
 }
