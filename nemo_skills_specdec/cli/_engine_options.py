@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-ENGINE = "Engine started here"
+ENGINE = "Options of the started engine"
 
 
 MethodChoice = Literal["none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix", "dflash"]
@@ -28,7 +28,8 @@ class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Options about the engine and its drafter."""
 
     draft_model: Annotated[
-        str | None, typer.Option(help="Path or Hub name of the drafter, for methods with one.", rich_help_panel=ENGINE)
+        str | None,
+        typer.Option(help="Drafter (folder or Hub name), for methods that use one.", rich_help_panel=ENGINE),
     ] = None
     engine_python: Annotated[
         str | None,
@@ -38,34 +39,38 @@ class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     tensor_parallel_size: Annotated[
-        int | None, typer.Option(min=1, help="GPUs of the model.", rich_help_panel=ENGINE)
+        int | None, typer.Option(min=1, help="Number of GPUs for the model.", rich_help_panel=ENGINE)
     ] = None
     draft_tensor_parallel_size: Annotated[
-        int | None, typer.Option(min=1, help="GPUs of the drafter (vLLM).", rich_help_panel=ENGINE)
+        int | None, typer.Option(min=1, help="Number of GPUs for the drafter (vLLM).", rich_help_panel=ENGINE)
     ] = None
     gpu_memory_utilization: Annotated[
         float | None,
-        typer.Option(help="Share of the GPU's memory (SGLang: --mem-fraction-static).", rich_help_panel=ENGINE),
+        typer.Option(help="Fraction of the GPU's memory (SGLang: --mem-fraction-static).", rich_help_panel=ENGINE),
     ] = None
     max_num_seqs: Annotated[
-        int | None, typer.Option(min=1, help="Requests decoded together.", rich_help_panel=ENGINE)
+        int | None, typer.Option(min=1, help="Maximum number of requests decoded together.", rich_help_panel=ENGINE)
     ] = None
-    max_model_len: Annotated[int | None, typer.Option(min=1, help="Context in tokens.", rich_help_panel=ENGINE)] = None
-    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.", rich_help_panel=ENGINE)] = (
-        False
-    )
-    dtype: Annotated[str | None, typer.Option(help="Number format of the weights.", rich_help_panel=ENGINE)] = None
+    max_model_len: Annotated[
+        int | None, typer.Option(min=1, help="Context length, in tokens.", rich_help_panel=ENGINE)
+    ] = None
+    enforce_eager: Annotated[
+        bool, typer.Option("--enforce-eager", help="Disable CUDA graphs.", rich_help_panel=ENGINE)
+    ] = False
+    dtype: Annotated[str | None, typer.Option(help="Data type of the weights.", rich_help_panel=ENGINE)] = None
     port: Annotated[int | None, typer.Option(help="Port. Default: a free one.", rich_help_panel=ENGINE)] = None
     engine_args: Annotated[
         str | None,
-        typer.Option(help="Further arguments, as one text, passed on as they stand; they win.", rich_help_panel=ENGINE),
+        typer.Option(
+            help="Additional engine arguments as one string; they override the others.", rich_help_panel=ENGINE
+        ),
     ] = None
     engine_env: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE for the engine's environment; may be repeated.", rich_help_panel=ENGINE),
+        typer.Option(help="NAME=VALUE for the engine's environment; repeatable.", rich_help_panel=ENGINE),
     ] = None
     ready_timeout: Annotated[
-        float | None, typer.Option(help="Seconds that loading may take (1800).", rich_help_panel=ENGINE)
+        float | None, typer.Option(help="Seconds to wait for the server to be ready (1800).", rich_help_panel=ENGINE)
     ] = None
 
 

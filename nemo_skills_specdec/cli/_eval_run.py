@@ -52,7 +52,7 @@ def run(config: RunConfig, output_dir: Path | None, *, json_output: bool, strict
         raise WriteError(measured.not_written)
     errors.print(f"written to {directory}", style="dim", markup=False)
     if measured.gave_up is not None:
-        raise ServerError(f"the server is gone, so the rest of the prompts was not sent: {measured.gave_up}")
+        raise ServerError(f"the server is gone, so the remaining prompts were not sent: {measured.gave_up}")
     if measured.evaluation.status == "interrupted":
         raise typer.Exit(130)
     if strict and not measured.evaluation.valid:

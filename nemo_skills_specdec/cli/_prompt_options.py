@@ -36,7 +36,7 @@ class PromptFlags(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     category: Annotated[
-        list[str] | None, typer.Option(help="Only this category; may be repeated.", rich_help_panel=PROMPTS)
+        list[str] | None, typer.Option(help="Only this category; repeatable.", rich_help_panel=PROMPTS)
     ] = None
     limit_per_category: Annotated[
         int | None, typer.Option(min=1, help="Only the first N prompts of each category.", rich_help_panel=PROMPTS)

@@ -23,23 +23,21 @@ StudyEngine = Literal["vllm", "sglang", "llamacpp", "embedded"]
 class StudyFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Options about which runs to make."""
 
-    model: Annotated[
-        str | None, typer.Option(help="A model that no study names: folder or Hub name.", rich_help_panel=RUNS)
-    ] = None
+    model: Annotated[str | None, typer.Option(help="Model to run: folder or Hub name.", rich_help_panel=RUNS)] = None
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this method; may be repeated. Default: the study's.",
+            help="Only this method; repeatable. Default: the study's.",
             rich_help_panel=RUNS,
             **one_of(MethodChoice),
         ),
     ] = None
     repeats: Annotated[int, typer.Option(min=1, help="Repeat every run N times.", rich_help_panel=RUNS)] = 1
     skip_baseline: Annotated[
-        bool, typer.Option("--skip-baseline", help="No run without speculation.", rich_help_panel=RUNS)
+        bool, typer.Option("--skip-baseline", help="Skip the baseline run (without speculation).", rich_help_panel=RUNS)
     ] = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print every command, and run nothing.", rich_help_panel=RUNS)
+        bool, typer.Option("--dry-run", help="Print the commands without running them.", rich_help_panel=RUNS)
     ] = False
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Rerun failed runs.", rich_help_panel=RUNS)] = (
         False
@@ -51,18 +49,22 @@ class StudyPromptFlags(PromptFlags, frozen=True, kw_only=True):
 
     num_prompts: Annotated[
         int | None,
-        typer.Option(min=1, help="At most N prompts, taken in turn from the categories.", rich_help_panel=PROMPTS),
+        typer.Option(min=1, help="At most N prompts, taken round-robin from the categories.", rich_help_panel=PROMPTS),
     ] = None
     prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Length of emulated prompts.", rich_help_panel=PROMPTS)
+        int | None, typer.Option(min=1, help="Length of emulated prompts, in tokens.", rich_help_panel=PROMPTS)
     ] = None
 
 
 class SamplingFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Options about every request; what is not given is left to the files of runs."""
 
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (256).", rich_help_panel=REQUEST)] = None
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 is greedy (0).", rich_help_panel=REQUEST)] = None
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Maximum tokens per answer (256).", rich_help_panel=REQUEST)
+    ] = None
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy (0).", rich_help_panel=REQUEST)
+    ] = None
     top_p: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling probability.", rich_help_panel=REQUEST)
     ] = None
@@ -82,12 +84,14 @@ class LoadFlags(msgspec.Struct, frozen=True, kw_only=True):
     warmup: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Requests before the window. Default: as many as will be in flight.", rich_help_panel=LOAD
+            min=1, help="Warm-up requests before the measurement. Default: the number in flight.", rich_help_panel=LOAD
         ),
     ] = None
     load: Annotated[
         str | None,
-        typer.Option(help="client (our own) or guidellm, from an environment of its own.", rich_help_panel=LOAD),
+        typer.Option(
+            help="Load generator: client (built in) or guidellm (in its own environment).", rich_help_panel=LOAD
+        ),
     ] = None
     guidellm_python: Annotated[
         str | None, typer.Option(help="Python of the environment that has guidellm.", rich_help_panel=LOAD)
@@ -100,12 +104,12 @@ class OutputFlags(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Study directory; one that exists is taken up again. Default: results/<time>-<name>.",
+            help="Study directory; an existing one is resumed. Default: results/<time>-<name>.",
             rich_help_panel=OUTPUT,
         ),
     ] = None
     json_output: Annotated[
-        bool, typer.Option("--json", help="Print the summary as JSON, nothing else.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--json", help="Print the summary as JSON and nothing else.", rich_help_panel=OUTPUT)
     ] = False
 
 

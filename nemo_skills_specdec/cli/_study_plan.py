@@ -78,7 +78,7 @@ def running(url: str, base: dict[str, Any]) -> RunConfig:
         UsageError: options of an engine were given, which only one started here can take.
     """
     if "server" in base or "method" in base:
-        raise UsageError("options of an engine are for one that is started here; drop them, or drop --server-url")
+        raise UsageError("engine options apply only to an engine started here; drop them, or drop --server-url")
     content = {**base, "server": {"engine": "running", "url": url}, "method": "as_served"}
     return resolve(config_from(content, "the command line"))
 

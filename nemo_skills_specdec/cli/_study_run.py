@@ -89,12 +89,12 @@ def finish(study: Path, outcome: Outcome, *, json_output: bool) -> None:
         else:
             print_study(to_json(summary, study), Console(highlight=False))
         errors.print(f"summary: {study / MARKDOWN}", style="dim", markup=False)
-    told = f"{outcome.done} done, {outcome.skipped} done before, {outcome.failed} failed"
+    told = f"{outcome.done} completed, {outcome.skipped} already complete, {outcome.failed} failed"
     if outcome.held_back:
-        told += f", {outcome.held_back} failed before (--retry-failed makes them again)"
+        told += f", {outcome.held_back} failed earlier (--retry-failed reruns them)"
     errors.print(told, markup=False)
     if outcome.interrupted:
-        errors.print(f"interrupted; the same command with --output-dir {study} goes on", markup=False)
+        errors.print(f"interrupted; rerun with --output-dir {study} to resume", markup=False)
         raise typer.Exit(130)
     if outcome.failed or outcome.held_back:
         raise typer.Exit(1)

@@ -21,15 +21,15 @@ def advise(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Run directories, studies or folders: draft lengths, loads, a run without speculation.",
+            help="Run directories, studies or folders: several draft lengths and loads, and a run without speculation.",
         ),
     ],
     run_noise: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Relative noise of timings from run to run, without repeats.")
+        float, typer.Option(min=0.0, max=1.0, help="Relative run-to-run noise of timings to assume without repeats.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of intervals and simulation.")] = 0,
-    output_dir: Annotated[Path | None, typer.Option(help="Folder for advice.json.")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print advice.json on stdout, nothing else.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap intervals and simulation.")] = 0,
+    output_dir: Annotated[Path | None, typer.Option(help="Write advice.json into this folder.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print advice.json on stdout and nothing else.")] = False,
 ) -> None:
     """Advise on the draft length: AL of every length, cost of a draft token, predicted speedup, and how sure that is.
 

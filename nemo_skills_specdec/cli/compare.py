@@ -43,17 +43,15 @@ def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run directories, studies or folders; repeats are found.")
     ],
-    baseline_repeat: Annotated[
-        list[Path] | None, typer.Option(help="Another run of the baseline; may be repeated.")
-    ] = None,
+    baseline_repeat: Annotated[list[Path] | None, typer.Option(help="Another run of the baseline; repeatable.")] = None,
     allow: Annotated[
-        list[AllowedKey] | None, typer.Option(help="Compare although this differs; may be repeated.")
+        list[AllowedKey] | None, typer.Option(help="Compare even though this differs; repeatable.")
     ] = None,
     significance: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="Accepted probability of a false verdict.")
     ] = 0.05,
     run_noise: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Relative noise of timings from run to run, without repeats.")
+        float, typer.Option(min=0.0, max=1.0, help="Relative run-to-run noise of timings to assume without repeats.")
     ] = 0.1,
     max_al_drop: Annotated[
         float | None,
@@ -66,16 +64,17 @@ def compare(
         float | None, typer.Option(min=0.0, help="Smallest ratio of tok/s of the system.", rich_help_panel=GATES)
     ] = None,
     undecided: Annotated[
-        Undecided, typer.Option(help="What a threshold inside the interval amounts to.", rich_help_panel=GATES)
+        Undecided, typer.Option(help="How to treat a threshold that lies inside the interval.", rich_help_panel=GATES)
     ] = Undecided.passes,
     output_dir: Annotated[
-        Path | None, typer.Option(help="Folder for comparison.json and comparison.md.", rich_help_panel=OUTPUT)
+        Path | None,
+        typer.Option(help="Write comparison.json and comparison.md into this folder.", rich_help_panel=OUTPUT),
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option(help="File for the thresholds as JUnit XML.", rich_help_panel=OUTPUT)
+        Path | None, typer.Option(help="Write the thresholds to this file as JUnit XML.", rich_help_panel=OUTPUT)
     ] = None,
     json_output: Annotated[
-        bool, typer.Option("--json", help="Print comparison.json on stdout, nothing else.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--json", help="Print comparison.json on stdout and nothing else.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
     """Compare runs with a baseline, prompt by prompt, with the noise of prompts and of runs in every interval.

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 def diff(
     before: Annotated[
-        str, typer.Argument(help="/metrics text at the start; an empty file, /dev/null or - counts as all 0.")
+        str,
+        typer.Argument(
+            help="/metrics text from the start of the window; an empty file, /dev/null or - means "
+            "that all counters were 0."
+        ),
     ],
-    after: Annotated[str, typer.Argument(help="/metrics text at the end.")],
-    server_type: Annotated[ServerType | None, typer.Option(help="Engine, if the text holds several.")] = None,
+    after: Annotated[str, typer.Argument(help="/metrics text from the end of the window.")],
+    server_type: Annotated[ServerType | None, typer.Option(help="Engine, if the text has series of several.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if the numbers must not be used.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if the numbers are invalid.")] = False,
 ) -> None:
     """Acceptance between two saved /metrics texts of one server."""
     from nemo_skills_specdec.measurement.saved_metrics import read_saved

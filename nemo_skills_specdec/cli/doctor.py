@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def doctor(
     url: Annotated[str, typer.Argument(help="Base URL of the server, with or without /v1.")],
     metrics_url: Annotated[
-        list[str] | None, typer.Option(help="Where /metrics is, if not at the server URL. Repeat it for every replica.")
+        list[str] | None, typer.Option(help="URL of /metrics, if not below the server URL. Repeat for every replica.")
     ] = None,
-    server_type: Annotated[ServerType | None, typer.Option(help="Engine, if a router hides it.")] = None,
+    server_type: Annotated[ServerType | None, typer.Option(help="Engine type, if a router hides it.")] = None,
     probe: Annotated[
         bool,
         typer.Option(

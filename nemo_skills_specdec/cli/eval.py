@@ -20,7 +20,7 @@ SERVER, REQUEST, LOAD, OUTPUT, OWN = (
     "Requests",
     "Load",
     "Output",
-    "Server of our own (no --server-url)",
+    "Server to start (without --server-url)",
 )
 
 
@@ -44,15 +44,16 @@ def eval_command(
     metrics_url: Annotated[
         list[str] | None,
         typer.Option(
-            help="Where /metrics is, if not at the server URL. Repeat it for every replica behind a router.",
+            help="URL of /metrics, if not below the server URL. Repeat for every replica behind a router.",
             rich_help_panel=SERVER,
         ),
     ] = None,
     server_type: Annotated[
-        ServerType | None, typer.Option(help="Engine, if a router hides it.", rich_help_panel=SERVER)
+        ServerType | None, typer.Option(help="Engine type, if a router hides it.", rich_help_panel=SERVER)
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model name. Default: the first the server lists.", rich_help_panel=SERVER)
+        str | None,
+        typer.Option(help="Model name. Default: the first one that the server lists.", rich_help_panel=SERVER),
     ] = None,
     api_key_env: Annotated[
         str,
@@ -61,7 +62,7 @@ def eval_command(
     request_metrics_dir: Annotated[
         Path | None,
         typer.Option(
-            help="SGLang's --export-metrics-to-file-dir, if it can be read from here.", rich_help_panel=SERVER
+            help="SGLang's --export-metrics-to-file-dir, if readable from this machine.", rich_help_panel=SERVER
         ),
     ] = None,
     prompts: PromptFlags,
@@ -71,9 +72,9 @@ def eval_command(
     stream: Annotated[
         bool, typer.Option(help="Stream answers; needed for TTFT and TPOT.", rich_help_panel=REQUEST)
     ] = True,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.", rich_help_panel=REQUEST)] = 256,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens per answer.", rich_help_panel=REQUEST)] = 256,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="0 is greedy. Printed with every result.", rich_help_panel=REQUEST)
+        float, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.", rich_help_panel=REQUEST)
     ] = 0.0,
     top_p: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling probability.", rich_help_panel=REQUEST)
@@ -87,37 +88,42 @@ def eval_command(
         typer.Option("--ignore-eos", help="Keep generating past EOS (biases acceptance).", rich_help_panel=REQUEST),
     ] = False,
     chat_template_kwargs: Annotated[
-        str | None, typer.Option(help="JSON object, e.g. '{\"enable_thinking\": false}'.", rich_help_panel=REQUEST)
+        str | None,
+        typer.Option(
+            help="Chat template arguments as a JSON object, e.g. '{\"enable_thinking\": false}'.",
+            rich_help_panel=REQUEST,
+        ),
     ] = None,
     extra_body: Annotated[
-        str | None, typer.Option(help="JSON object merged into every request; wins.", rich_help_panel=REQUEST)
+        str | None,
+        typer.Option(help="JSON object merged into every request; overrides other options.", rich_help_panel=REQUEST),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Prompts in flight at most.", rich_help_panel=LOAD)
+        int | None, typer.Option(min=1, help="Maximum number of prompts in flight.", rich_help_panel=LOAD)
     ] = None,
     request_rate: Annotated[
         float | None,
         typer.Option(
-            help="Prompts started per second; without --concurrency there is no limit in flight.", rich_help_panel=LOAD
+            help="Prompts started per second; without --concurrency, any number may be in flight.", rich_help_panel=LOAD
         ),
     ] = None,
     arrival: Annotated[
-        Literal["poisson", "constant"], typer.Option(help="Spacing of the request rate.", rich_help_panel=LOAD)
+        Literal["poisson", "constant"], typer.Option(help="Arrival process of --request-rate.", rich_help_panel=LOAD)
     ] = "poisson",
     warmup: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Requests before the window. Default: as many as will be in flight.", rich_help_panel=LOAD
+            min=1, help="Warm-up requests before the measurement. Default: the number in flight.", rich_help_panel=LOAD
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for one request.", rich_help_panel=LOAD)] = 600.0,
+    timeout: Annotated[float, typer.Option(help="Timeout of one request, in seconds.", rich_help_panel=LOAD)] = 600.0,
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop starting prompts after this many seconds.", rich_help_panel=LOAD)
     ] = None,
     by_category: Annotated[
         bool | None,
         typer.Option(
-            help="One category after the other, each with snapshots of its own. Default: only if the server gives no "
+            help="Measure one category after the other, each in its own window. Default: only if the server gives no "
             "per-request statistics.",
             rich_help_panel=LOAD,
         ),
@@ -133,28 +139,31 @@ def eval_command(
         ),
     ] = None,
     json_output: Annotated[
-        bool, typer.Option("--json", help="Print metrics.json on stdout, nothing else.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--json", help="Print metrics.json on stdout and nothing else.", rich_help_panel=OUTPUT)
     ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 1 if a finding says the numbers are invalid.", rich_help_panel=OUTPUT),
     ] = False,
-    bootstrap_seed: Annotated[int, typer.Option(min=0, help="Seed of the intervals.", rich_help_panel=OUTPUT)] = 0,
+    bootstrap_seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the bootstrap intervals.", rich_help_panel=OUTPUT)
+    ] = 0,
     launch: Annotated[
         Launch,
         typer.Option(
-            help="Which server to start: the embedded engine, llama.cpp with SmolLM2-135M, or vLLM or SGLang with "
-            "--model, from an environment of their own.",
+            help="Server to start: the embedded engine, llama.cpp with SmolLM2-135M, or vLLM or SGLang with --model, "
+            "from their own environment.",
             rich_help_panel=OWN,
         ),
     ] = "embedded",
     dialect: Annotated[
-        Literal["vllm", "sglang"], typer.Option(help="Metrics of the embedded engine.", rich_help_panel=OWN)
+        Literal["vllm", "sglang"],
+        typer.Option(help="API and metrics dialect of the embedded engine.", rich_help_panel=OWN),
     ] = "vllm",
     method: Annotated[
         MethodChoice | None,
         typer.Option(
-            help="Drafts. Default: draft_model (embedded), none (vLLM, SGLang), ngram (llama.cpp).",
+            help="Speculation method. Default: draft_model (embedded), none (vLLM, SGLang), ngram (llama.cpp).",
             rich_help_panel=OWN,
         ),
     ] = None,

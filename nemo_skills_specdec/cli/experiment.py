@@ -37,28 +37,28 @@ def experiment(
         ),
     ] = None,
     configs: Annotated[
-        list[str] | None, typer.Option(help="Files of runs, one or several.", rich_help_panel=RUNS)
+        list[str] | None, typer.Option(help="Files of runs (YAML or JSON).", rich_help_panel=RUNS)
     ] = None,
     group: Annotated[list[str] | None, typer.Option(help="A study by name.", rich_help_panel=RUNS)] = None,
     engine: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Engine of a study; may be repeated. Default: vllm.", rich_help_panel=RUNS, **one_of(StudyEngine)
-        ),
+        typer.Option(help="Engine of a study; repeatable. Default: vllm.", rich_help_panel=RUNS, **one_of(StudyEngine)),
     ] = None,
     draft_length: Annotated[
         int | None, typer.Option(min=1, help="Draft tokens per step. Default: the method's.", rich_help_panel=RUNS)
     ] = None,
     multirun: Annotated[
         bool,
-        typer.Option("--multirun", "-m", help="Hydra: a run for each combination of values.", rich_help_panel=RUNS),
+        typer.Option(
+            "--multirun", "-m", help="Hydra multirun: one run for each combination of values.", rich_help_panel=RUNS
+        ),
     ] = False,
     runs: StudyFlags,
     server: EngineFlags,
     prompts: StudyPromptFlags,
     sampling: SamplingFlags,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Prompts in flight at most (8).", rich_help_panel=LOAD)
+        int | None, typer.Option(min=1, help="Maximum number of prompts in flight (8).", rich_help_panel=LOAD)
     ] = None,
     request_rate: Annotated[
         float | None, typer.Option(help="Prompts started per second.", rich_help_panel=LOAD)
@@ -85,7 +85,7 @@ def experiment(
     if any(_is_override(target) for target in given):
         if base or group or runs.model:
             raise UsageError(
-                "options and Hydra overrides do not mix; say everything as key=value, e.g. load.concurrency=4"
+                "options and Hydra overrides do not mix; write everything as key=value, e.g. load.concurrency=4"
             )
         _hydra(given, multirun=multirun, dry_run=runs.dry_run, output=output)
         return
@@ -129,7 +129,7 @@ def _is_override(target: str) -> bool:
 
 def _hydra(overrides: list[str], *, multirun: bool, dry_run: bool, output: OutputFlags) -> None:
     if stray := [target for target in overrides if "=" not in target]:
-        raise UsageError(f"{stray[0]} is no Hydra override; a study by name and overrides do not mix")
+        raise UsageError(f"{stray[0]} is not a Hydra override; a study by name and overrides do not mix")
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.studies.hydra_app import run_hydra
     from nemo_skills_specdec.studies.one_run import default_directory

@@ -16,9 +16,7 @@ def export(
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "--output_dir", help="Default: PATH with the format appended.")
     ] = None,
-    config: Annotated[
-        list[str] | None, typer.Option(help="Only this prepared file; may be repeated. Default: all.")
-    ] = None,
+    config: Annotated[list[str] | None, typer.Option(help="Only this prepared file; repeatable. Default: all.")] = None,
 ) -> None:
     """Write prepared prompts in another tool's format; prints the files written."""
     from nemo_skills_specdec.prompts.prepared.export import export as export_files

@@ -30,7 +30,7 @@ def sweep(
         str | None, typer.Argument(help="A study by name, such as embedded, small or llama3_1_8b.")
     ] = None,
     server_url: Annotated[
-        str | None, typer.Option(help="Measure this running server, as it is set up.", rich_help_panel=RUNS)
+        str | None, typer.Option(help="Measure this running server as it is configured.", rich_help_panel=RUNS)
     ] = None,
     engine: Annotated[StudyEngine, typer.Option(help="Engine to start.", rich_help_panel=RUNS)] = "vllm",
     draft_length: Annotated[
@@ -54,7 +54,7 @@ def sweep(
     The same command with the same --output-dir goes on where it stopped.
     """
     if sum(item is not None for item in (study, server_url, runs.model)) != 1:
-        raise UsageError("say what to sweep: the name of a study, or --model, or --server-url (exactly one of them)")
+        raise UsageError("choose what to sweep: the name of a study, or --model, or --server-url (exactly one of them)")
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.cli._study_plan import Wanted, plan, running
     from nemo_skills_specdec.studies.one_run import default_directory
@@ -66,7 +66,9 @@ def sweep(
     no_refusal: list[Refused] = []
     if server_url is not None:
         if runs.method or server.draft_model or runs.skip_baseline:
-            raise UsageError("a running server is measured as it is set up; drop method, drafter and --skip-baseline")
+            raise UsageError(
+                "a running server is measured as it is configured; drop method, drafter and --skip-baseline"
+            )
         configs, refused = [running(server_url, base)], no_refusal
     else:
         configs, refused = plan(

@@ -47,7 +47,8 @@ def encode_turns(writer: BodyWriter, row: PromptRow) -> tuple[bytes, ...]:
     Token ids are sent as they are.
 
     Raises:
-        UsageError: the prompt has no turn, holds text that is no Unicode, or token ids that the chat API cannot take.
+        UsageError: the prompt has no turn, or holds text that is not valid Unicode, or token ids that the chat API
+            cannot take.
     """
     if any(message.token_ids for message in row.messages):
         return (_token_ids(writer, row),)
@@ -63,7 +64,7 @@ def encode_turns(writer: BodyWriter, row: PromptRow) -> tuple[bytes, ...]:
                 turns.append(opening + writer.separator.join(pending))
                 pending, opening = [], b""
     except UnicodeEncodeError as error:
-        raise UsageError(f"prompt {row.question_id} holds text that is no Unicode ({error.reason})") from error
+        raise UsageError(f"prompt {row.question_id} holds text that is not valid Unicode ({error.reason})") from error
     if not turns:
         raise UsageError(f"prompt {row.question_id} has no user message to answer; remove it")
     return tuple(turns)

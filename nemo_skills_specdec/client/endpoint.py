@@ -46,7 +46,7 @@ def endpoint_url(url: str, api: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError("the server's URL is no http address; write it like http://localhost:8000")
+        raise UsageError("the server's URL is not an http address; write it like http://localhost:8000")
     path = parts.path.rstrip("/")
     if not path.endswith("/completions"):
         path += _PATHS[api] if re.search(r"/v\d+$", path) else "/v1" + _PATHS[api]
@@ -109,7 +109,7 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int]:
     try:
         named = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError as error:
-        raise UsageError("the host in the server's URL is no name; write it like http://localhost:8000") from error
+        raise UsageError("the host in the server's URL is not valid; write it like http://localhost:8000") from error
     return named, parts.port or (443 if parts.scheme == "https" else 80)
 
 
@@ -122,7 +122,7 @@ def _proxy_of(parts: SplitResult, host: str) -> SplitResult | None:
         return None
     proxy = urlsplit(url if "://" in url else f"http://{url}")
     if proxy.scheme != "http" or not proxy.hostname:
-        raise UsageError(f"the proxy for {parts.scheme} is no http address; unset it, or do not ask for a proxy")
+        raise UsageError(f"the proxy for {parts.scheme} is not an http address; unset it, or do not ask for a proxy")
     return proxy
 
 

@@ -143,7 +143,7 @@ class HttpResponse:
             self._part = "size"
         elif length is not None:
             if not (length.isascii() and length.isdigit() and len(length) < 16):
-                raise FramingError("what the server sent is not HTTP (a content-length that is no number)")
+                raise FramingError("what the server sent is not HTTP (a content-length that is not a number)")
             self._missing = int(length)
             self._part = "length" if self._missing else "end"
         else:

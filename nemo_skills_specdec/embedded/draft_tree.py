@@ -126,10 +126,10 @@ def tree_of_paths(paths: Iterable[Sequence[int]]) -> DraftTree:
     if not nodes or len(nodes) > MOST_NODES:
         raise UsageError(f"a draft tree has 1 to {MOST_NODES} nodes below its root, this one has {len(nodes)}")
     if len(known) < len(nodes):
-        raise UsageError("a draft tree has every node once; one stands twice")
+        raise UsageError("a draft tree has every node once, and one is repeated")
     for path in nodes:
         if not path or min(path) < 0:
-            raise UsageError(f"{[*path]} is no node of a draft tree; write ranks from 0 on, such as [0, 1]")
+            raise UsageError(f"{[*path]} is not a node of a draft tree; write ranks from 0 on, such as [0, 1]")
         if len(path) > MOST_LEVELS:
             raise UsageError(f"a draft tree has at most {MOST_LEVELS} levels, this one has {len(path)}")
         if len(path) > 1 and path[:-1] not in known:

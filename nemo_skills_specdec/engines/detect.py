@@ -180,6 +180,6 @@ def _entries(listing: Any) -> list[dict[str, Any]]:
 
 def _no_server(listing: Fetched) -> str:
     return (
-        f"{listing.url} lists no model (HTTP status {listing.status}): this is no inference server with an "
+        f"{listing.url} lists no model (HTTP status {listing.status}): this is not an inference server with an "
         "OpenAI-compatible API; is the URL right? For a router, give --server-type"
     )

@@ -156,7 +156,7 @@ def _sample(tail: str | None, where: str, text: str, start: int) -> tuple[Labels
         except ValueError:
             pass
     number = text.count("\n", 0, start) + 1
-    raise DataError(f"{where} is no Prometheus text (line {number} cannot be read); {_CURE}")
+    raise DataError(f"{where} is not Prometheus text (line {number} cannot be read); {_CURE}")
 
 
 def _unescaped(value: str) -> str:
@@ -184,7 +184,7 @@ def _chosen(
     others = _foreign_names(text)
     if not others and not own:
         told_lines = any(line.strip() and not line.lstrip().startswith("#") for line in text[:65536].split("\n"))
-        raise DataError(f"{where} {'is no Prometheus text' if told_lines else 'holds no sample'}; {_CURE}")
+        raise DataError(f"{where} {'is not Prometheus text' if told_lines else 'holds no sample'}; {_CURE}")
     return Samples(series=series, others=others)
 
 

@@ -36,7 +36,7 @@ def identity_broken(error: IdentityError, numbers: Numbers) -> Finding:
         code="identity_broken",
         severity="invalid",
         message=f"The server's counters contradict each other: {error}; no rate is computed. Measure again with "
-        "nothing else running, and report it to the server's project if it stays.",
+        "nothing else running, and report it to the server's project if it persists.",
         numbers=numbers,
     )
 

@@ -93,5 +93,5 @@ def _status_problem(fetched: Fetched) -> str | None:
     if fetched.status == 501:
         return f"{fetched.url} is switched off (501): start {flags}"
     if fetched.status != 200:
-        return f"{fetched.url} answers with HTTP status {fetched.status} instead of metrics; look at the server's log"
+        return f"{fetched.url} answers with HTTP status {fetched.status} instead of metrics; check the server's log"
     return None

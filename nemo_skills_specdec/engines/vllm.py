@@ -133,9 +133,9 @@ def _ngram_in_every_step(counts: AcceptanceCounts, traffic: Traffic, info: Serve
         Finding(
             code="ngram_in_every_step",
             severity="warning",
-            message=f"every decode step counts as a draft ({drafts} of {steps}): this vLLM drafts even where it finds "
-            "no n-gram (Model Runner V2, ngram_gpu), so AL and AR include those steps. Other versions and runners "
-            "leave them out and show a higher AL at the same speed: compare tokens per step",
+            message=f"Every decode step counts as a draft ({drafts} of {steps}): this vLLM drafts even where it "
+            "finds no n-gram (Model Runner V2, ngram_gpu), so AL and AR include those steps. Other versions and "
+            "runners leave them out and show a higher AL at the same speed, so compare tokens per step.",
             numbers={"num_drafts": drafts, "decode_steps": steps},
         )
     ]

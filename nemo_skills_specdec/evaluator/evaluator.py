@@ -52,7 +52,7 @@ def counts_in_files(folder: Path, info: ServerInfo | None = None) -> dict[str, A
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give SGLang's --export-metrics-to-file-dir, as seen from here")
+        raise UsageError(f"{folder} is not a folder; give SGLang's --export-metrics-to-file-dir, as seen from here")
     found: dict[str, AcceptanceCounts] = {}
     for path in sorted(folder.glob(PATTERN)):
         records, _ = parse_lines(path.read_bytes())

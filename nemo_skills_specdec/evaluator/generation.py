@@ -248,9 +248,7 @@ def task_class() -> type:
             if problem is not None:
                 self.job.kept.contradictions.append(problem)
             if record.counts is None and self.job.blind is not None and (record.completion_tokens or 0) > 1:
-                raise ServerError(
-                    f"neither the answers nor the metrics tell how many drafts were accepted: {self.job.blind}"
-                )
+                raise ServerError(f"neither the responses nor the metrics report acceptance: {self.job.blind}")
             return record
 
         def generate(self) -> None:
@@ -303,7 +301,7 @@ def main() -> None:
             if type(error).__module__.partition(".")[0] not in ("litellm", "openai", "httpx"):
                 raise
             _give_up(
-                f"a request failed: {_one_line(error)}; finished rows are kept, the same command goes on from them", 1
+                f"a request failed: {_one_line(error)}; finished rows are kept; run the same command again to resume", 1
             )
 
     run()

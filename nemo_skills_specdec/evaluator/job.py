@@ -210,7 +210,7 @@ def conclude_job(output: Path, target: Target) -> Evaluation:
     if evaluation.overall.acceptance.source is None:
         reasons = [f.message for f in evaluation.overall.acceptance.findings if f.severity == "invalid"]
         cures = f"; {_cures(own.server)}" if own is not None else ""
-        raise ServerError(f"nothing tells how many drafts were accepted: {'; '.join(reasons) or 'no source'}{cures}")
+        raise ServerError(f"no source reports acceptance: {'; '.join(reasons) or 'no source'}{cures}")
     return evaluation
 
 

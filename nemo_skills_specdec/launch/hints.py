@@ -8,8 +8,8 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"out of memory|OutOfMemoryError|No available memory for the cache blocks|Not enough memory\. "
         r"|less than desired (?:GPU|device) memory",
-        "it is out of memory; lower gpu_memory_utilization or max_model_len, raise tensor_parallel_size, or stop what "
-        "else uses the GPU",
+        "it is out of memory; lower gpu_memory_utilization or max_model_len, raise tensor_parallel_size, or stop "
+        "other processes on the GPU",
     ),
     (
         r"larger than the maximum number of tokens that can be stored|needed, which is larger than the available KV "

@@ -111,7 +111,7 @@ def _fetch(target: Path) -> None:
                 file.write(block)
         if digest.hexdigest() != MODEL_SHA256:
             partial.unlink()
-            raise UsageError(f"{MODEL_FILE} has an unknown content ({digest.hexdigest()[:12]}); fetch it anew")
+            raise UsageError(f"{MODEL_FILE} has an unknown content ({digest.hexdigest()[:12]}); fetch it again")
         partial.replace(target)
 
 

@@ -38,7 +38,7 @@ _SUFFIX_PACKAGE = "arctic-inference"
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where drafts come from.
+    """Speculation method.
 
     Attributes:
         draft_length: K; None takes the default of the method.
@@ -102,7 +102,7 @@ def check_method(method: Method) -> None:
     if method.name in ("none", "as_served"):
         given = [key for key in ("draft_length", "draft_model", "num_draft_tokens") if getattr(method, key) is not None]
         if given:
-            raise UsageError(f"method {method.name} says nothing about drafts, so drop {' and '.join(given)}")
+            raise UsageError(f"method {method.name} does not draft, so drop {' and '.join(given)}")
         return
     if method.length < 1:
         raise UsageError(f"draft_length is {method.length}; it must be at least 1, or use method none")
@@ -153,7 +153,9 @@ def to_vllm(method: Method, version: str | None = None) -> Translation:
         config["model"] = method.draft_model
     if method.draft_tensor_parallel_size is not None:
         if method.draft_model is None:
-            raise MethodRefused(f"vLLM's method {method.name} has no drafter to spread over GPUs; drop the draft size")
+            raise MethodRefused(
+                f"vLLM's method {method.name} has no drafter to spread over GPUs; drop draft_tensor_parallel_size"
+            )
         config["draft_tensor_parallel_size"] = method.draft_tensor_parallel_size
     if method.name == "suffix":
         config["suffix_decoding_max_tree_depth"] = max(method.length, DEFAULT_DRAFT_LENGTH["suffix"])

@@ -66,7 +66,7 @@ def check_server(server: ServerOptions) -> None:
         UsageError: names the option and the cure.
     """
     if (server.engine == "running") != (server.url is not None):
-        raise UsageError("a server URL is for engine running, and engine running needs one; give both or neither")
+        raise UsageError("a server URL and engine `running` go together; give both or neither")
     for name in ("tensor_parallel_size", "max_num_seqs", "max_model_len"):
         value = getattr(server, name)
         if value is not None and value < 1:

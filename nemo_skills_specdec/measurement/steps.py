@@ -21,8 +21,8 @@ def describe_steps(reading: CounterReading) -> list[Finding]:
             Finding(
                 code="steps_without_drafts",
                 severity="info",
-                message=f"{steps - drafts} of {steps} decode steps carried no draft and are not in AL: "
-                f"AL {length:.2f}, but {emitted:.2f} tokens per step. Compare tokens per step across drafters."
+                message=f"{steps - drafts} of {steps} decode steps carried no draft and are not in AL: AL "
+                f"{length:.2f}, but {emitted:.2f} tokens per step; compare tokens per step across drafters."
                 if emitted is not None
                 else f"{steps - drafts} of {steps} decode steps carried no draft and are not in AL ({length:.2f}).",
                 numbers={"decode_steps": steps, "num_drafts": drafts, "tokens_per_step": emitted},
@@ -49,8 +49,8 @@ def describe_steps(reading: CounterReading) -> list[Finding]:
             Finding(
                 code="tokens_cut_off",
                 severity="info",
-                message=f"{cut_off} accepted tokens were cut off after a stop or at max_tokens. The engine counts them "
-                f"as accepted: without them AL would be {cut_off / drafts:.3f} lower.",
+                message=f"{cut_off} accepted tokens were cut off after a stop or at max_tokens, but the engine "
+                f"counts them as accepted: without them AL would be {cut_off / drafts:.3f} lower.",
                 numbers={"tokens_cut_off": cut_off, "num_drafts": drafts},
             )
         )

@@ -66,8 +66,8 @@ def check_traffic(
             Finding(
                 code="server_busy_at_start",
                 severity=severity,
-                message=f"{traffic.busy_before} requests were running or waiting when the window opened; "
-                "their steps are in the counters. Measure on an idle server.",
+                message=f"{traffic.busy_before} requests were running or waiting when the window opened; their steps "
+                "are in the counters; measure on an idle server.",
                 numbers={"busy_before": traffic.busy_before},
             )
         )
@@ -76,8 +76,8 @@ def check_traffic(
             Finding(
                 code="server_busy_at_end",
                 severity="warning",
-                message=f"{traffic.busy_after} requests were still running when the window closed, though all of ours "
-                "had ended. Somebody else uses the server, or requests that failed here go on there.",
+                message=f"{traffic.busy_after} requests were still running when the window closed, though all of "
+                "ours had ended; another client uses the server, or requests that failed here go on there.",
                 numbers={"busy_after": traffic.busy_after},
             )
         )
@@ -105,7 +105,7 @@ def check_counts(first: str, one: AcceptanceCounts, second: str, other: Acceptan
             code="sources_disagree",
             severity="warning",
             message=f"The {first} and the {second} disagree: {told}. Foreign traffic, aborted requests or another "
-            "server's metrics explain that; the responses are ours alone.",
+            "server's metrics could explain that; the responses are ours alone.",
             numbers={
                 f"{source.replace(' ', '_')}_{name}": value
                 for name, pair in differences.items()
@@ -125,8 +125,8 @@ def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> lis
             Finding(
                 code="sources_disagree",
                 severity="warning",
-                message=f"AL {length:.4f} from the responses lies outside the counters' bounds "
-                f"[{bounds.low:.4f}, {bounds.high:.4f}]. Foreign traffic or another server's metrics explain that.",
+                message=f"AL {length:.4f} from the responses lies outside the counters' bounds [{bounds.low:.4f}, "
+                f"{bounds.high:.4f}]. Foreign traffic or another server's metrics could explain that.",
                 numbers={"response": length, "bound_low": bounds.low, "bound_high": bounds.high},
             )
         ]
@@ -146,8 +146,8 @@ def _check_requests(
             Finding(
                 code="requests_missing",
                 severity=severity,
-                message=f"The server counted {counted} requests, {own} were answered: the metrics are those of another "
-                "server, or of one replica of several. Pass --metrics-url for every replica.",
+                message=f"The server counted {counted} requests, {own} were answered: the metrics are those of "
+                "another server, or of one replica of several; pass --metrics-url for every replica.",
                 numbers=numbers,
             )
         ]
@@ -157,8 +157,9 @@ def _check_requests(
             Finding(
                 code="warmup_leaked",
                 severity=severity,
-                message=f"The server counted {extra} requests more than were sent in the window, and {warmup_requests} "
-                "were sent to warm it up: some of those were counted late. Their steps are in the counters.",
+                message=f"The server counted {extra} requests more than were sent in the window, and "
+                f"{warmup_requests} were sent to warm it up: some of those were counted late, and their steps are in "
+                "the counters.",
                 numbers=numbers,
             )
         ]
@@ -177,8 +178,8 @@ def _check_tokens(reading: CounterReading, account: ClientAccount, severity: Sev
         Finding(
             code="requests_missing",
             severity=severity,
-            message=f"The server counted {counted} generated tokens, the answers held {own}: the metrics are those of "
-            "another server, or of one replica of several. Pass --metrics-url for every replica.",
+            message=f"The server counted {counted} generated tokens, the answers held {own}: the metrics are those "
+            "of another server, or of one replica of several; pass --metrics-url for every replica.",
             numbers=numbers,
         )
     ]
@@ -188,7 +189,7 @@ def _foreign(told: str, numbers: Numbers, severity: Severity) -> Finding:
     return Finding(
         code="foreign_traffic",
         severity=severity,
-        message=f"Somebody else used the server in the window: it counted {told}. Counters mix both; "
+        message=f"Another client used the server during the window (it counted {told}), and counters mix both; "
         "measure on a server of your own, or with per-request statistics.",
         numbers=numbers,
     )

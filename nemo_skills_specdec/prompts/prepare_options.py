@@ -35,7 +35,7 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
     ] = "nemo-skills"
     coser_order: Annotated[
         Literal["auto", "row", "union"],
-        typer.Option(help="Order of profiles in CoSER rows; auto is row.", rich_help_panel=_SPEED_BENCH),
+        typer.Option(help="Order of profiles in CoSER rows; auto means row.", rich_help_panel=_SPEED_BENCH),
     ] = "auto"
     texts: Annotated[
         Literal["upstream", "own"],
@@ -70,16 +70,16 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
         typer.Option(help="Column (key) of the prompt, in a hub data set or a file.", rich_help_panel=_SETS),
     ] = None
     subset: Annotated[
-        list[str] | None, typer.Option(help="Part of a hub data set; may be repeated.", rich_help_panel=_SETS)
+        list[str] | None, typer.Option(help="Subset of a hub data set; repeatable.", rich_help_panel=_SETS)
     ] = None
     split: Annotated[
         str | None,
         typer.Option(help="Split of a hub data set. Default: test, validation or train.", rich_help_panel=_SETS),
     ] = None
     num_prompts: Annotated[int, typer.Option(min=1, help="Number of random prompts.", rich_help_panel=_SETS)] = 100
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a random prompt.", rich_help_panel=_SETS)] = 512
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens per random prompt.", rich_help_panel=_SETS)] = 512
     tokenizer: Annotated[
-        Path | None, typer.Option(help="tokenizer.json of the model, for random prompts.", rich_help_panel=_SETS)
+        Path | None, typer.Option(help="The model's tokenizer.json, for random prompts.", rich_help_panel=_SETS)
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of random prompts.", rich_help_panel=_SETS)] = 0
     data_dir: Annotated[
@@ -112,5 +112,5 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Additional host to read from; may be repeated.", rich_help_panel=_NETWORK),
+        typer.Option(help="Additional host to read from; repeatable.", rich_help_panel=_NETWORK),
     ] = None

@@ -26,7 +26,7 @@ _SOURCES = {
     "counters": "difference of the server's counters (exact)",
     "bounds": "difference of the server's counters (only bounds)",
     "gauge_estimate": "a gauge (only an estimate)",
-    None: "nothing: the server says nothing about acceptance",
+    None: "none: the server reports no acceptance",
 }
 
 

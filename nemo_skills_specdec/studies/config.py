@@ -170,7 +170,7 @@ def resolve(config: RunConfig) -> RunConfig:
     if not own_drafter:
         check_method(method)
         if model.path == OWN_MODEL:
-            raise UsageError(f"{server.engine} brings no model along; give one, as folder or Hub name")
+            raise UsageError(f"{server.engine} comes without a model; give one, as a folder or Hub name")
     server = msgspec.structs.replace(
         server,
         tensor_parallel_size=server.tensor_parallel_size or model.tensor_parallel_size,
@@ -361,7 +361,7 @@ def _yaml(content: bytes, path: Path) -> Any:
     try:
         return msgspec.yaml.decode(content)
     except ImportError as error:
-        raise needs_extra(f"{path} is YAML, and reading it") from error
+        raise needs_extra(f"reading {path} (YAML)") from error
     except msgspec.DecodeError as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not YAML ({reason})") from error

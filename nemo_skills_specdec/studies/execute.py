@@ -282,7 +282,7 @@ def _model_name(config: RunConfig, info: ServerInfo) -> str:
     if config.server.engine == "running" and config.model.path != OWN_MODEL:
         return config.model.path
     if not info.models:
-        raise UsageError(f"{info.base_url} lists no model; give its name with --model")
+        raise UsageError(f"{info.base_url} lists no model; give a name with --model")
     return info.models[0]
 
 
@@ -291,11 +291,10 @@ def _check_speculation(config: RunConfig, info: ServerInfo) -> None:
     name = config.method.name
     if name == "none" and info.speculation == "on":
         raise UsageError(
-            f"the run is to be without speculation, but {info.base_url} speculates; say method as_served, or give "
-            "another server"
+            f"the run should not speculate, but {info.base_url} does; use method as_served, or give another server"
         )
     if name not in ("none", "as_served") and info.speculation == "off":
-        raise UsageError(f"the run is to use {name}, but {info.base_url} does not speculate; see its log")
+        raise UsageError(f"the run should use {name}, but {info.base_url} does not speculate; see its log")
 
 
 def _by_category(config: RunConfig, info: ServerInfo) -> bool | None:

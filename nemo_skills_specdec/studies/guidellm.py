@@ -215,7 +215,7 @@ def records_of(
             Finding(
                 code="guidellm_unknown_requests",
                 severity="warning",
-                message=f"guidellm reports {unknown} requests that are none of the prompts; they are left out.",
+                message=f"The report of guidellm holds {unknown} requests that match no prompt and are left out.",
                 numbers={"requests": unknown},
             )
         )
@@ -286,7 +286,7 @@ def _left_out(missing: int, planned: int) -> Finding:
     return Finding(
         code="turns_left_out",
         severity="warning",
-        message=f"{missing} of {planned} prompts have several turns or a system message and were not sent: guidellm is "
-        "given single user messages only. Use --load client to measure conversations.",
+        message=f"{missing} of {planned} prompts have several turns or a system message and were not sent, since "
+        "guidellm is given single user messages only; use --load client to measure conversations.",
         numbers={"left_out": missing, "prompts": planned},
     )

@@ -68,7 +68,7 @@ def run_hydra(overrides: Sequence[str], study: Path, *, multirun: bool = False, 
         main()
     except SystemExit as error:
         if error.code not in (0, None):
-            raise UsageError("Hydra stopped; its message stands above") from None
+            raise UsageError("Hydra failed; see its message above") from None
     finally:
         sys.argv = before
     return _sum([msgspec.json.decode(path.read_bytes(), type=Outcome) for path in _outcomes(study)])

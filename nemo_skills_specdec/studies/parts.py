@@ -125,4 +125,4 @@ def _read(path: str) -> Any:
     try:
         return msgspec.yaml.decode(content)
     except ImportError as error:
-        raise needs_extra("the ready-made studies are YAML, and reading them") from error
+        raise needs_extra("reading the ready-made studies (YAML)") from error

@@ -114,10 +114,10 @@ def run_study(
         found = known.get(config_hash(config))
         if found is not None and found.state == "finished" and _same_prompts(config, found):
             outcome.skipped += 1
-            reporter.say(f"done before: {config.label}")
+            reporter.say(f"already complete: {config.label}")
         elif found is not None and found.state == "failed" and not retry_failed:
             outcome.held_back += 1
-            reporter.say(f"failed before (--retry-failed makes it again): {config.label}")
+            reporter.say(f"failed earlier (--retry-failed reruns it): {config.label}")
         else:
             pending.append(config)
     try:
@@ -251,7 +251,7 @@ def _check_distinct(configs: Sequence[RunConfig]) -> None:
     for config in configs:
         key = config_hash(config)
         if key in seen:
-            raise UsageError(f"{config.label} is asked for twice; drop one, or give them different `repeat` numbers")
+            raise UsageError(f"{config.label} is requested twice; drop one, or give them different `repeat` numbers")
         seen[key] = config.label
 
 
@@ -287,7 +287,7 @@ def _warm(problem: str | None) -> tuple[Finding, ...]:
         Finding(
             code="server_not_fresh",
             severity="warning",
-            message=f"The server has served an earlier run: {problem}. A prefix cache makes first tokens come sooner.",
+            message=f"The server has served an earlier run: {problem}, and a prefix cache shortens TTFT.",
         ),
     )
 

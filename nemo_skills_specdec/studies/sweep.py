@@ -112,7 +112,7 @@ def _number(piece: str, kind: Callable[[str], _T], option: str) -> _T:
     try:
         return kind(piece)
     except ValueError as error:
-        raise UsageError(f"{option}: {piece!r} is no number; write e.g. 1,4,16 or 1..7") from error
+        raise UsageError(f"{option}: {piece!r} is not a number; write e.g. 1,4,16 or 1..7") from error
 
 
 def _positive(values: list[_T], option: str) -> list[_T]:

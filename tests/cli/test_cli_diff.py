@@ -114,7 +114,7 @@ def test_metrics_without_statistics_name_the_flag(recorded: Callable[[str], str]
         (b"<html></html>", "is a web page"),
         (b'{"a": 1}', "is JSON"),
         (b"\xff\xfe", "is not UTF-8"),
-        (b"what is this", "is no Prometheus text"),
+        (b"what is this", "is not Prometheus text"),
     ],
 )
 def test_what_is_no_metrics_text_is_one_clear_line(tmp_path: Path, content: bytes, told: str) -> None:

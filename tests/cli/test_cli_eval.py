@@ -211,7 +211,7 @@ def test_a_wrong_port_is_one_line_and_leaves_no_directory(tmp_path):
 
 
 def test_a_web_page_instead_of_a_server_is_one_line(web_page, tmp_path):
-    check_refusal(run("--server-url", web_page, "--output-dir", str(tmp_path / "o")), "no inference server")
+    check_refusal(run("--server-url", web_page, "--output-dir", str(tmp_path / "o")), "not an inference server")
 
 
 def test_a_web_page_instead_of_metrics_is_one_line(server, web_page, tmp_path):

@@ -113,7 +113,7 @@ def test_a_conversation_without_a_question_is_refused():
 
 
 def test_text_that_is_no_unicode_is_refused_with_the_prompts_name():
-    with pytest.raises(UsageError, match="prompt q holds text that is no Unicode"):
+    with pytest.raises(UsageError, match="prompt q holds text that is not valid Unicode"):
         body_of(Message("user", "\ud83d"))
 
 

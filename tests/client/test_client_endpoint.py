@@ -24,5 +24,5 @@ def test_the_endpoint_is_found_from_any_form_of_the_address(url, api, expected):
 
 @pytest.mark.parametrize("url", ["", "ftp://h", "http://", "http://h:99999", "http://h:port", "/path"])
 def test_what_is_no_address_is_refused(url):
-    with pytest.raises(UsageError, match="no http address"):
+    with pytest.raises(UsageError, match="not an http address"):
         endpoint_url(url, "chat")

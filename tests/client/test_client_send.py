@@ -491,7 +491,7 @@ def test_nothing_to_send_is_nothing_sent():
 
 
 def test_wrong_use_is_refused_before_anything_is_sent():
-    with pytest.raises(UsageError, match="no http address"):
+    with pytest.raises(UsageError, match="not an http address"):
         asyncio.run(ask_url("ftp://host"))
 
 

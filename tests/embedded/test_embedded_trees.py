@@ -93,10 +93,10 @@ def test_a_chain_is_a_tree_without_siblings():
     [
         ("[[0],[0,1]]", "not its sibling"),
         ("[[0],[1,0]]", "not its parent"),
-        ("[[0],[0]]", "twice"),
+        ("[[0],[0]]", "repeated"),
         ("[]", "has 0"),
-        ("[[]]", "no node"),
-        ("[[-1]]", "no node"),
+        ("[[]]", "not a node"),
+        ("[[-1]]", "not a node"),
         ("wide", "list of paths"),
         ('{"tree": 1}', "list of lists"),
         ("40x40", "at most 1024"),

@@ -280,7 +280,7 @@ def test_a_refused_key_names_the_variable() -> None:
 
 @pytest.mark.parametrize("route", [(404, "", {}), "<html></html>", {"data": []}])
 def test_what_is_no_inference_server_is_named(route: Any) -> None:
-    with pytest.raises(ServerError, match="no inference server"):
+    with pytest.raises(ServerError, match="not an inference server"):
         found({"/v1/models": route})
 
 

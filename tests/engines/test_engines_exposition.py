@@ -137,7 +137,7 @@ def test_a_recorded_text_cut_off_anywhere_never_gives_another_value(data: st.Dat
         ('{"detail":"Not Found"}', "JSON"),
         ("[]", "JSON"),
         ('"text"', "JSON"),
-        ("what is this", "no Prometheus text"),
+        ("what is this", "not Prometheus text"),
         ("# HELP only comments\n", "no sample"),
         (f"{TOKENS} 5", "breaks off"),
         (f'{TOKENS}{{e="0"}} 5\n{TOKENS}{{e="1"', "breaks off"),

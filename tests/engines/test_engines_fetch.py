@@ -50,7 +50,7 @@ def test_a_url_of_metrics_is_taken_as_it_stands(given: str, expected: str) -> No
 
 @pytest.mark.parametrize("given", ["", "http://", "ftp://h", "http://h:99999", "http://h:port", "http://[::1", "h:0"])
 def test_what_is_no_url_is_wrong_use(given: str) -> None:
-    with pytest.raises(UsageError, match="is no URL"):
+    with pytest.raises(UsageError, match="is not a server URL"):
         base_url(given)
 
 
@@ -156,7 +156,7 @@ def test_a_server_error_is_named() -> None:
         ("<!DOCTYPE html><html></html>", "web page"),
         ('{"ok": true}', "JSON"),
         ("", "empty"),
-        ("what is this", "no Prometheus text"),
+        ("what is this", "not Prometheus text"),
         ("process_start_time_seconds 5\n", "--disable-log-stats"),
     ],
 )
@@ -201,7 +201,7 @@ def test_tls_asked_of_a_plain_server_is_named() -> None:
 
 
 def test_what_is_no_url_becomes_an_error_of_the_snapshot() -> None:
-    assert "is no URL" in str(take_snapshot("ftp://h").error)
+    assert "is not a server URL" in str(take_snapshot("ftp://h").error)
 
 
 def test_an_answer_that_is_no_json_has_none() -> None:

@@ -32,7 +32,7 @@ def test_a_snapshot_is_parsed_once_however_often_it_is_read(monkeypatch: pytest.
 def test_a_text_that_cannot_be_read_is_parsed_once_too() -> None:
     broken = snapshot("vllm:generation_tokens_total x\n")
     for _ in range(2):
-        with pytest.raises(DataError, match="no Prometheus text"):
+        with pytest.raises(DataError, match="not Prometheus text"):
             _ = broken.samples
     assert broken.engine is None
 

@@ -206,7 +206,7 @@ def test_a_torn_last_row_is_sent_again(tmp_path, vllm):
 
 def test_a_server_that_tells_nothing_stops_the_run_at_the_first_answer(tmp_path):
     options = EmbeddedOptions(dialect="vllm", per_request_stats="none", disable_log_stats=True)
-    with start(options) as server, pytest.raises(ServerError, match="neither the answers nor the metrics tell"):
+    with start(options) as server, pytest.raises(ServerError, match="neither the responses nor the metrics report"):
         task(tmp_path, Client(server.base_url)).generate()
     assert not output(tmp_path).exists()
 

@@ -146,7 +146,7 @@ def test_an_evaluator_without_a_file_or_with_foreign_rows_says_so(tmp_path):
     path.write_text('{"generation": "x"}\n')
     with pytest.raises(DataError, match="was not written by the generation task"):
         evaluate_specdec({"input_file": str(path)})
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         evaluate_specdec({"input_file": str(path), "request_metrics_dir": str(tmp_path / "none")})
 
 

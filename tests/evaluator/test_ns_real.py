@@ -217,7 +217,7 @@ def test_a_job_that_is_complete_can_be_run_again(python, place, vllm):
 def test_what_goes_wrong_is_one_clear_line_and_leaves_nothing_that_looks_done(python, place):
     with start(EmbeddedOptions(dialect="vllm", per_request_stats="none", disable_log_stats=True)) as server:
         printed = ns(python, place, *evaluation(server, place), "++max_samples=4")
-    assert "nemo_skills_specdec: neither the answers nor the metrics tell how many drafts were accepted" in printed
+    assert "nemo_skills_specdec: neither the responses nor the metrics report acceptance" in printed
     assert not (results(place) / "output.jsonl.done").exists()
     with start(EmbeddedOptions(dialect="vllm", method="none")) as server:
         printed = ns(python, place, *evaluation(server, place, output="off"), "++max_samples=4")

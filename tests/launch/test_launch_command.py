@@ -132,8 +132,8 @@ def test_words_with_token_in_them_are_no_secrets(argument):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"engine": "running"}, "needs one"),
-        ({"engine": "vllm", "url": "http://x"}, "is for engine running"),
+        ({"engine": "running"}, "go together"),
+        ({"engine": "vllm", "url": "http://x"}, "go together"),
         ({"gpu_memory_utilization": 1.5}, "between 0 and 1"),
         ({"tensor_parallel_size": 0}, "at least 1"),
         ({"port": 70000}, "between 1 and 65535"),

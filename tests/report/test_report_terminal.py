@@ -70,5 +70,5 @@ def test_the_gravest_finding_comes_first():
 def test_without_a_source_no_number_is_shown():
     bare = [RequestRecord(question_id="a", category="qa", turn=0, completion_tokens=5, end_time=1.0)]
     text = shown(bare)
-    assert "source: nothing" in text
+    assert "source: none" in text
     assert line(text, "pooled").split()[1:3] == ["-", "-"]

@@ -115,7 +115,7 @@ def test_a_sweep_has_a_baseline_at_every_load_and_one_server_for_a_draft_length(
         (["sweep"], "exactly one"),
         (["sweep", "embedded", "--server-url", "http://x"], "exactly one"),
         (["sweep", "--server-url", "http://x", "--draft-length", "1..3"], "running server"),
-        (["sweep", "--server-url", "http://x", "--max-num-seqs", "3"], "options of an engine"),
+        (["sweep", "--server-url", "http://x", "--max-num-seqs", "3"], "engine options apply"),
         (["sweep", "--model", "m", "--concurrency", "x"], "--concurrency"),
     ],
 )

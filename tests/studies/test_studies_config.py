@@ -102,7 +102,7 @@ def test_a_model_without_a_drafter_for_the_engine_is_refused():
 
 
 def test_an_engine_that_brings_no_model_wants_one():
-    with pytest.raises(UsageError, match="vllm brings no model along"):
+    with pytest.raises(UsageError, match="vllm comes without a model"):
         resolve(RunConfig(server=ServerOptions(engine="vllm")))
 
 

@@ -181,7 +181,7 @@ def test_runs_on_other_prompts_are_not_compared(tmp_path):
 
 
 def test_the_same_run_twice_is_refused():
-    with pytest.raises(UsageError, match="asked for twice"):
+    with pytest.raises(UsageError, match="requested twice"):
         run_study([run_config(), run_config()], None)
 
 
@@ -220,7 +220,7 @@ def test_a_server_that_speculates_is_no_baseline(tmp_path):
         outcome = run_study([run_config(server=running)], tmp_path / "s")
         assert outcome.failed == 1
         (run,) = find_runs(tmp_path / "s")
-        assert "speculates; say method as_served" in run.error
+        assert "does; use method as_served" in run.error
         assert run_study([run_config("as_served", server=running)], tmp_path / "t").done == 1
 
 

@@ -184,8 +184,8 @@ def _findings(wanted: int, missing: int, broken: int, contradictions: list[str])
             Finding(
                 code="request_records_missing",
                 severity="warning",
-                message=f"{missing} of {wanted} answers have no record in the request-metric files; is this the "
-                "folder of this server, and on this machine?",
+                message=f"{missing} of {wanted} answers have no record in the request-metric files; check "
+                "that the folder is that of this server, on this machine.",
                 numbers={"missing": missing, "answers": wanted},
             )
         )

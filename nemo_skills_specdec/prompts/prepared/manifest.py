@@ -130,7 +130,7 @@ def write_prepared(folder: Path, name: str, rows: Iterable[PromptRow], manifest:
     with atomic_file(folder / f"{name}.jsonl") as file:
         for row in rows:
             if row.question_id in totals.hashes:
-                raise DataError(f"the id {row.question_id} comes twice in {name}; the data set is damaged")
+                raise DataError(f"the id {row.question_id} is repeated in {name}; the data set is damaged")
             file.write(json_line(row_shape(row), f"row {row.question_id}"))
             totals.add(row)
         # Rows without a manifest are merely not verified; a manifest of other rows would be wrong.

@@ -147,7 +147,9 @@ def _against_manifest(manifest: PreparedManifest, totals: RowTotals) -> list[Fin
             message = f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again"
             findings.append(finding(code, "invalid", message, {"rows": len(rows)}))
     if list(hashes) != list(expected) and set(hashes) == set(expected):
-        findings.append(finding("rows_reordered", "warning", "the rows are in another order than when prepared"))
+        findings.append(
+            finding("rows_reordered", "warning", "the rows are not in the order in which they were prepared")
+        )
     findings.extend(_figures(manifest, totals))
     if manifest.format < FORMAT:
         message = (

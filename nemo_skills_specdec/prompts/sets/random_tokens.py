@@ -12,10 +12,8 @@ from nemo_skills_specdec.records import Finding
 FINDING = Finding(
     code="random_prompts",
     severity="warning",
-    message=(
-        "prompts of random tokens misstate acceptance: the model answers nonsense with short stock phrases or by "
-        "latching on to a topic, which drafters predict better or worse than real text; use them for load tests only"
-    ),
+    message="Prompts of random tokens bias acceptance: the model answers nonsense with short stock phrases or by "
+    "latching on to a topic, which drafters predict better or worse than real text; use them for load tests only.",
 )
 
 

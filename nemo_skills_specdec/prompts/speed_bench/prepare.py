@@ -185,6 +185,6 @@ def _remarks(texts: FoundTexts, skipped: dict[str, int]) -> list[Finding]:
     }[texts.standing]
     remarks = [Finding(code="wording_not_comparable", severity="warning", message=wording)] if wording else []
     for repo_id, count in skipped.items():
-        message = f"{count} rows are left out because {repo_id} is gated; numbers are not comparable."
+        message = f"{count} rows are left out because {repo_id} is gated, so numbers are not comparable."
         remarks.append(Finding(code="rows_left_out", severity="warning", message=message, numbers={"rows": count}))
     return remarks

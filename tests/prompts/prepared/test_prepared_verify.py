@@ -153,7 +153,7 @@ def test_an_id_that_comes_twice_is_found(folder: Path) -> None:
 
 
 def test_an_id_that_comes_twice_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="comes twice in prompts"):
+    with pytest.raises(DataError, match="is repeated in prompts"):
         write(tmp_path, [row(1, "a"), row(1, "b")])
     assert not (tmp_path / "prompts.jsonl").exists()
 

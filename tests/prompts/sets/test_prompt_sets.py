@@ -369,7 +369,7 @@ def test_random_prompts_follow_from_their_seed(unreachable: Access, tokenizer: P
 def test_random_prompts_come_with_a_warning(unreachable: Access, tokenizer: Path) -> None:
     (finding,) = load(unreachable, "random", tokenizer=tokenizer).findings
     assert (finding.code, finding.severity) == ("random_prompts", "warning")
-    assert "misstate acceptance" in finding.message
+    assert "bias acceptance" in finding.message
 
 
 def test_random_prompts_need_a_tokenizer(unreachable: Access, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_placeholders_are_not_taken_over(tmp_path: Path) -> None:
     made = rows(QUALITATIVE_CATEGORIES, 80)
     made[5].messages = user_messages(["FULL BENCHMARK DATA SHOULD BE elsewhere"])
     written(tmp_path / "theirs", made)
-    with pytest.raises(DataError, match="cannot be taken over: 1 row holds a placeholder"):
+    with pytest.raises(DataError, match="cannot be imported: 1 row holds a placeholder"):
         adopt(tmp_path / "theirs", "qualitative", tmp_path / "ours", None)
     assert not (tmp_path / "ours").exists()
 

@@ -91,7 +91,7 @@ def _load_chatrag(rows: Sequence[RawRow], access: Access, rules: Rules) -> Compl
         records.update((first + number, record) for number, record in inside.items())
         first += count
     if wanted - set(records):
-        raise DataError(f"{_CHATRAG} has {first} rows, number {max(wanted)} is asked for; was the source changed?")
+        raise DataError(f"{_CHATRAG} has {first} rows, but number {max(wanted)} was requested; was the source changed?")
     return lambda row: conversation(records[last_number(row)], rules.texts)
 
 
