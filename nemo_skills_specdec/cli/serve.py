@@ -13,8 +13,8 @@ from nemo_skills_specdec.errors import UsageError
 
 
 def serve(
-    dialect: Annotated[DialectName, typer.Option(help="Whose endpoints and metrics to speak.")] = "vllm",
-    method: Annotated[DraftMethod, typer.Option(help="Where drafts come from.")] = "draft_model",
+    dialect: Annotated[DialectName, typer.Option(help="API and metrics dialect.")] = "vllm",
+    method: Annotated[DraftMethod, typer.Option(help="Speculation method.")] = "draft_model",
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.")] = 3,
     draft_tree: Annotated[
         str | None,
@@ -23,26 +23,28 @@ def serve(
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks a free one.")] = 8000,
     api_key_env: Annotated[
-        str, typer.Option(help="Environment variable that holds the key clients must send, if any.")
+        str, typer.Option(help="Environment variable that holds the API key that clients must send, if any.")
     ] = "SPECDEC_API_KEY",
     protect_metrics: Annotated[
-        bool, typer.Option("--protect-metrics", help="Ask for the key on /metrics too.")
+        bool, typer.Option("--protect-metrics", help="Require the API key on /metrics too.")
     ] = False,
     per_request_stats: Annotated[
         PerRequestStats, typer.Option(help="vllm dialect: per-request statistics in the responses.")
     ] = "detailed",
     disable_log_stats: Annotated[
-        bool, typer.Option("--disable-log-stats", help="No engine series on /metrics.")
+        bool, typer.Option("--disable-log-stats", help="Hide the engine's series on /metrics.")
     ] = False,
     export_metrics_dir: Annotated[
         Path | None, typer.Option(help="sglang dialect: folder for request-metric files.")
     ] = None,
-    data_parallel_size: Annotated[int, typer.Option(min=1, help="Engines behind this server.")] = 1,
-    max_num_seqs: Annotated[int, typer.Option(min=1, help="Sequences decoded together, per engine.")] = 64,
-    served_model_name: Annotated[str, typer.Option(help="The name clients ask for.")] = "specdec-mini",
-    seed: Annotated[int, typer.Option(min=0, help="For requests that bring no seed.")] = 0,
+    data_parallel_size: Annotated[int, typer.Option(min=1, help="Number of data-parallel engines.")] = 1,
+    max_num_seqs: Annotated[
+        int, typer.Option(min=1, help="Maximum number of sequences decoded together, per engine.")
+    ] = 64,
+    served_model_name: Annotated[str, typer.Option(help="Served model name.")] = "specdec-mini",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of requests without one.")] = 0,
 ) -> None:
     """Serve the embedded engine: a small real one for machines without a GPU. Ctrl-C stops it."""
     from nemo_skills_specdec.embedded.launch import serve_here

@@ -92,7 +92,7 @@ def bearer(api_key: str | None) -> dict[str, str]:
     """
     key = (api_key or "").strip()
     if not key.isascii() or (key and not key.isprintable()):
-        raise UsageError("the API key holds characters that no header can carry, such as a line break; set it anew")
+        raise UsageError("the API key holds characters that no header can carry, such as a line break; set it again")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -199,7 +199,7 @@ def _problem(url: str, error: Exception, timeout: float) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{shown} has a certificate that is not trusted ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
-        return f"{shown} has no valid TLS; is it http:// rather than https://?"
+        return f"{shown} does not speak TLS properly; is it http:// rather than https://?"
     if isinstance(error, TimeoutError):
         return f"{shown} did not answer within {timeout:g} s; is the server busy or the URL wrong?"
     if isinstance(error, socket.gaierror):
@@ -207,7 +207,7 @@ def _problem(url: str, error: Exception, timeout: float) -> str:
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {shown} (connection refused): is the server running, and is this its port?"
     if isinstance(error, IncompleteRead):
-        return f"{shown} broke off its answer; look at the server's log and try again"
+        return f"{shown} broke off its answer; check the server's log and try again"
     if isinstance(error, InvalidURL | ValueError):
         return f"{shown} cannot be asked; give a URL such as http://127.0.0.1:8000"
     return f"{shown} closed the connection without an answer; is it an HTTP server?"
@@ -221,4 +221,4 @@ def _split(url: str) -> SplitResult:
             return parts
     except ValueError:
         pass
-    raise UsageError(f"{text.rpartition('@')[2]!r} is no URL of a server; give one such as http://127.0.0.1:8000")
+    raise UsageError(f"{text.rpartition('@')[2]!r} is not a server URL; give one such as http://127.0.0.1:8000")

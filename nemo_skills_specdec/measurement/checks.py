@@ -44,8 +44,8 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
             Finding(
                 code="ignore_eos",
                 severity="warning",
-                message="ignore_eos is set: text after the end is not what the model says, and repeats itself, so "
-                "acceptance is misstated. Use it for load tests, not for acceptance.",
+                message="With ignore_eos the text goes on past EOS, where it is not what the model would write and "
+                "repeats itself (biases acceptance); use it for load tests only.",
             )
         )
     if _samples(request) and info.engine == "vllm" and _is_cpu_build(info):
@@ -55,7 +55,7 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
                 code="vllm_cpu_sampling",
                 severity="invalid",
                 message=f"This is a CPU build of vLLM ({info.version}) and the temperature is {told}: above 0 it "
-                "rejects nearly all drafts, a known fault. Use --temperature 0.",
+                "rejects nearly all drafts, a known fault; use --temperature 0.",
                 numbers={"temperature": request.temperature},
             )
         )
@@ -111,8 +111,8 @@ def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerI
             code="nothing_accepted_when_sampling",
             severity="warning",
             message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling. CPU builds of vLLM reject "
-            "nearly all drafts above temperature 0, a known fault, and do not say that they are CPU builds. If this is "
-            "one, use --temperature 0; on a GPU suspect the drafter.",
+            "nearly all drafts above temperature 0, a known fault, and do not say that they are CPU builds; if this "
+            "is one, use --temperature 0, and on a GPU suspect the drafter.",
             numbers={"acceptance_rate": rate, "num_drafts": drafts},
         )
     ]
@@ -129,8 +129,8 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
             Finding(
                 code="interrupted",
                 severity="warning",
-                message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent, and {len(cut_off)} "
-                "requests were cut off. The figures are of the answers that were complete.",
+                message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent, and "
+                f"{len(cut_off)} requests were cut off; the figures cover the complete answers.",
                 numbers={"prompts_sent": prompts, "prompts_planned": prompts_planned, "cut_off": len(cut_off)},
             )
         )
@@ -154,9 +154,9 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
             Finding(
                 code="steps_unknown",
                 severity="info",
-                message=f"{len(stepless)} of {len(answered)} answers tell drafted tokens but not the number of steps "
-                "(llama.cpp: not streamed, or characters of several tokens), so averages and categories that hold them "
-                "are taken from the counters, without an interval.",
+                message=f"{len(stepless)} of {len(answered)} answers report draft tokens but not the number of steps "
+                "(llama.cpp: not streamed, or characters of several tokens), so averages and categories that hold "
+                "them are taken from the counters, without an interval.",
                 numbers={"without_steps": len(stepless), "answered": len(answered)},
             )
         )
@@ -179,7 +179,7 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
                 code="few_prompts",
                 severity="warning",
                 message=f"Only {telling} prompts had a verification step: the intervals are wide and themselves "
-                f"uncertain. Use {FEW_PROMPTS} or more, 80 a category to compare drafters.",
+                f"uncertain; use {FEW_PROMPTS} or more, and 80 per category to compare drafters.",
                 numbers={"prompts": telling},
             )
         )
@@ -223,9 +223,9 @@ def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:
         Finding(
             code="acceptance_looks_simulated",
             severity="warning",
-            message="Acceptance varies between categories and between requests no more than coin flips would "
-            f"(dispersion {between_categories:.2f} and {between_requests:.2f}): the server may simulate it (vLLM "
-            "rejection_sample_method synthetic, SGLANG_SIMULATE_ACC_LEN, llama.cpp --spec-synth-*). Check its flags.",
+            message="Acceptance varies between categories and requests no more than coin flips would (dispersion "
+            f"{between_categories:.2f} and {between_requests:.2f}): the server may simulate it (vLLM "
+            "rejection_sample_method synthetic, SGLANG_SIMULATE_ACC_LEN, llama.cpp --spec-synth-*); check its flags.",
             numbers={"between_categories": between_categories, "between_requests": between_requests},
         )
     ]
@@ -261,8 +261,8 @@ def check_client(senders: Sequence[SenderDelays]) -> list[Finding]:
             Finding(
                 code="concurrency_lowered",
                 severity="warning",
-                message=f"The limit on open files let this client open {min(lowered)} connections at once, fewer than "
-                "the concurrency asked for. Raise it with ulimit -n.",
+                message=f"The limit on open files let this client open {min(lowered)} connections at once, fewer "
+                "than the concurrency asked for; raise the limit with ulimit -n.",
                 numbers={"connections": min(lowered)},
             )
         )
@@ -283,8 +283,8 @@ def check_client(senders: Sequence[SenderDelays]) -> list[Finding]:
             code="client_slow",
             severity="warning",
             message=f"This client was up to {worst * 1000:.0f} ms late (p99 of its worst second): over the whole run "
-            f"it read what had arrived {late * 1000:.0f} ms late and sent requests {unsent * 1000:.0f} ms late (p99). "
-            f"{effect}. Lower the concurrency, or give the client a core of its own.",
+            f"it read what had arrived {late * 1000:.0f} ms late and sent requests {unsent * 1000:.0f} ms late "
+            f"(p99). {effect}. Lower the concurrency, or give the client its own CPU core.",
             numbers={"lag_p99_seconds": worst, "lateness_p99_seconds": late, "dispatch_p99_seconds": unsent},
         )
     )
