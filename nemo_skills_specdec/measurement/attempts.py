@@ -62,7 +62,7 @@ def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Find
                 code="window_not_closed",
                 severity="invalid" if relied_on else "warning",
                 message=f"{unclosed} of {len(attempts)} attempts ended without a last look at the counters, so the "
-                "counters miss their steps. Delete the output and run again.",
+                "counters miss their steps; delete the output and run again.",
                 numbers={"attempts": len(attempts), "not_closed": unclosed},
             )
         )
@@ -73,9 +73,9 @@ def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Find
             Finding(
                 code="attempt_cut_off",
                 severity="warning" if relied_on else "info",
-                message=f"The job was interrupted and went on later: up to {cut_off} requests of rows that were not "
+                message=f"The job was interrupted and resumed: up to {cut_off} requests of rows that were not "
                 "finished were sent again, and the counters hold the steps of both."
-                + (" One window was closed only when the job went on." if late else ""),
+                + (" One window was closed only when the job resumed." if late else ""),
                 numbers={"attempts": len(attempts), "requests_cut_off": cut_off, "closed_late": late},
             )
         )
