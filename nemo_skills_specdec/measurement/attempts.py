@@ -74,8 +74,8 @@ def check_attempts(attempts: Sequence[Attempt], *, relied_on: bool) -> list[Find
                 code="attempt_cut_off",
                 severity="warning" if relied_on else "info",
                 message=f"The job was interrupted and resumed: up to {cut_off} requests of rows that were not "
-                "finished were sent again, and the counters hold the steps of both."
-                + (" One window was closed only when the job resumed." if late else ""),
+                "finished were sent again, and the counters hold the steps of both"
+                + ("; one window was closed only when the job resumed." if late else "."),
                 numbers={"attempts": len(attempts), "requests_cut_off": cut_off, "closed_late": late},
             )
         )
