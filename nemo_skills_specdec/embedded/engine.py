@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from nemo_skills_specdec.embedded.draft_tree import DraftTree
 from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, NoDrafter, PromptLookup
 from nemo_skills_specdec.embedded.ledger import Ledger
 from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, TreeAttention, load
+from nemo_skills_specdec.embedded.logprobs import TokenLogprob, token_logprobs
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.sampling import (
     SamplingParams,
@@ -32,7 +34,7 @@ from nemo_skills_specdec.embedded.sampling import (
 from nemo_skills_specdec.embedded.sequence import FinishReason, Sequence, StepOutput, StepReport, StopCriteria
 from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer, Tokenizer
 from nemo_skills_specdec.embedded.tree_drafter import DraftTreeModel
-from nemo_skills_specdec.embedded.weights import read_config
+from nemo_skills_specdec.embedded.weights import Floats, read_config
 from nemo_skills_specdec.errors import DataError, UsageError
 
 MAX_NUM_BATCHED_TOKENS = 256
@@ -91,6 +93,7 @@ class Engine:
         self.index = index
         self.models = models
         self.draft_length = options.positions if options.speculative else 0
+        self._dialect = options.dialect
         self._tree = options.tree if options.speculative else None
         self._children = self._tree.children if self._tree else []
         self._tree_attention = _tree_attention(self._tree) if self._tree else None
@@ -131,6 +134,7 @@ class Engine:
         *,
         seed: int | None = None,
         streaming: bool = False,
+        top_logprobs: int | None = None,
     ) -> Sequence:
         """Puts a request into the queue.
 
@@ -142,6 +146,7 @@ class Engine:
             criteria: when to end; `max_tokens` is lowered to what the context holds.
             seed: makes the text repeatable; None takes one from the engine's own.
             streaming: only noted, for the metrics.
+            top_logprobs: most likely tokens to note beside each token; None notes no log-probabilities.
 
         Raises:
             UsageError: the prompt is empty, or holds ids that the model does not know.
@@ -175,6 +180,7 @@ class Engine:
             steps=self.ledger.open(request_id, len(prompt)),
             engine=self.index,
             streaming=streaming,
+            top_logprobs=top_logprobs,
         )
         self._waiting.append(sequence)
         return sequence
@@ -225,13 +231,13 @@ class Engine:
                 self._prefilling, self._prefilled = None, 0
                 outputs.append(self._first_token(sequence, self.models.target.logits(x[-1:])))
 
-    def _first_token(self, sequence: Sequence, logits: np.ndarray) -> StepOutput:
+    def _first_token(self, sequence: Sequence, logits: Floats) -> StepOutput:
         if sequence.params.greedy:
             token = int(logits[0].argmax())
         else:
             token = sample(probabilities(logits, [sequence.params])[0], sequence.rng.random())
         self.ledger.first_token(sequence.steps)
-        output = self._emit(sequence, [token], prefill=True, drafted=0, accepted=0)
+        output = self._emit(sequence, [token], prefill=True, drafted=0, accepted=0, logits=logits)
         if sequence.finish_reason is not None:
             self._close(sequence)
         else:
@@ -260,6 +266,7 @@ class Engine:
             target.forward(self._cache, tokens, starts, rows=rows, tree_attention=self._tree_attention)
         )
 
+        firsts = [0, *accumulate(lengths)]
         ended: list[int] = []
         for slot, (sequence, draft, (nodes, following)) in enumerate(
             zip(running, drafts, self._verified(drafts, lengths, logits), strict=True)
@@ -269,7 +276,10 @@ class Engine:
                 self._cache.keep(slot, int(starts[slot]), nodes)
                 self._drafter.keep(slot, int(starts[slot]), nodes)
             chain = [*(draft.tokens[node - 1] for node in nodes), following]
-            output = self._emit(sequence, chain, prefill=False, drafted=drafted, accepted=accepted)
+            seen = None
+            if sequence.top_logprobs is not None:
+                seen = logits[[firsts[slot], *(firsts[slot] + node for node in nodes)]]
+            output = self._emit(sequence, chain, prefill=False, drafted=drafted, accepted=accepted, logits=seen)
             self.ledger.verified(
                 sequence.steps, self._step, drafted=drafted, accepted=accepted, emitted=output.emitted, nodes=nodes
             )
@@ -281,9 +291,7 @@ class Engine:
         for sequence in finished:
             self._close(sequence)
 
-    def _verified(
-        self, drafts: list[Draft], lengths: list[int], logits: np.ndarray
-    ) -> Iterator[tuple[Items[int], int]]:
+    def _verified(self, drafts: list[Draft], lengths: list[int], logits: Floats) -> Iterator[tuple[Items[int], int]]:
         """For each sequence the accepted tokens, by their number in the draft from 1 on, and the token that follows."""
         running = self._running
         greedy = [sequence.params.greedy for sequence in running]
@@ -314,8 +322,28 @@ class Engine:
                 accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], uniform)
             yield range(1, accepted + 1), following
 
-    def _emit(self, sequence: Sequence, tokens: list[int], *, prefill: bool, drafted: int, accepted: int) -> StepOutput:
+    def _emit(
+        self,
+        sequence: Sequence,
+        tokens: list[int],
+        *,
+        prefill: bool,
+        drafted: int,
+        accepted: int,
+        logits: Floats | None,
+    ) -> StepOutput:
         emitted, text = sequence.extend(tokens)
+        logprobs: list[TokenLogprob] = []
+        if sequence.top_logprobs is not None and logits is not None:
+            # vLLM tells what the model says, SGLang what the temperature makes of it.
+            scaled = self._dialect == "sglang" and not sequence.params.greedy
+            logprobs = token_logprobs(
+                logits[:emitted],
+                tokens[:emitted],
+                sequence.top_logprobs,
+                temperature=sequence.params.temperature if scaled else 1.0,
+            )
+            sequence.logprobs += logprobs
         now = time.perf_counter()
         since = sequence.arrived if sequence.last_token is None else sequence.last_token
         if sequence.first_token is None:
@@ -331,6 +359,7 @@ class Engine:
             text=text,
             interval=now - since,
             finish_reason=sequence.finish_reason,
+            logprobs=logprobs,
         )
 
     def _release(self, slots: list[int]) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from nemo_skills_specdec.embedded.logprobs import MOST_TOP_LOGPROBS
 from nemo_skills_specdec.embedded.options import DialectName
 from nemo_skills_specdec.embedded.sampling import SamplingParams
 from nemo_skills_specdec.embedded.sequence import StopCriteria
@@ -65,6 +66,7 @@ class ChatBody(_Common, kw_only=True):
     messages: list[ChatMessage]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
+    top_logprobs: int | None = None
     tools: list[Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
@@ -84,6 +86,7 @@ class GenerationRequest(msgspec.Struct, frozen=True):
         prompt: token ids.
         chat: whether the answer is a message.
         samples: texts of this prompt.
+        top_logprobs: most likely tokens to tell beside each token; None tells no log-probabilities.
         request_id: the client's own name for the request, or None.
     """
 
@@ -99,6 +102,7 @@ class GenerationRequest(msgspec.Struct, frozen=True):
     request_id: str | None = None
     spec_tokens_details: bool = False
     meta_info: bool = False
+    top_logprobs: int | None = None
 
 
 def parse_chat(body: ChatBody, tokenizer: Tokenizer, bos_token_id: int | None) -> GenerationRequest:
@@ -109,11 +113,15 @@ def parse_chat(body: ChatBody, tokenizer: Tokenizer, bos_token_id: int | None) -
     """
     if not body.messages:
         raise UsageError("messages is empty; send at least one message")
-    _refuse({"logprobs": body.logprobs, "tools": body.tools})
+    _refuse({"tools": body.tools})
+    if body.top_logprobs and not body.logprobs:
+        raise UsageError("top_logprobs needs logprobs set to true")
+    top_logprobs = (body.top_logprobs or 0) if body.logprobs else None
     messages = [{"role": message.role, "content": _content(message)} for message in body.messages]
     prompt = tokenizer.chat(messages, **(body.chat_template_kwargs or {}))
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    return _request(body, _with_bos(tokenizer.encode(prompt), bos_token_id), limit, chat=True)
+    prompt_ids = _with_bos(tokenizer.encode(prompt), bos_token_id)
+    return _request(body, prompt_ids, limit, chat=True, top_logprobs=top_logprobs)
 
 
 def parse_completion(body: CompletionBody, tokenizer: Tokenizer, bos_token_id: int | None) -> GenerationRequest:
@@ -122,10 +130,10 @@ def parse_completion(body: CompletionBody, tokenizer: Tokenizer, bos_token_id: i
     Raises:
         UsageError: something is asked for that this engine does not do.
     """
-    _refuse({"logprobs": body.logprobs, "echo": body.echo})
+    _refuse({"echo": body.echo})
     prompt = _prompt(body.prompt, tokenizer, bos_token_id)
     limit = body.max_tokens if body.max_tokens is not None else 16
-    return _request(body, prompt, limit, chat=False)
+    return _request(body, prompt, limit, chat=False, top_logprobs=body.logprobs)
 
 
 def check_dialect(request: GenerationRequest, dialect: DialectName) -> None:
@@ -138,10 +146,14 @@ def check_dialect(request: GenerationRequest, dialect: DialectName) -> None:
         raise UsageError("return_meta_info is not supported with streaming")
 
 
-def _request(body: _Common, prompt: list[int], limit: int | None, *, chat: bool) -> GenerationRequest:
+def _request(
+    body: _Common, prompt: list[int], limit: int | None, *, chat: bool, top_logprobs: int | None
+) -> GenerationRequest:
     _refuse_penalties(body)
     kind = (body.response_format or {}).get("type", "text")
     _refuse({"logit_bias": body.logit_bias, "response_format": kind != "text"})
+    if top_logprobs is not None and not 0 <= top_logprobs <= MOST_TOP_LOGPROBS:
+        raise UsageError(f"{top_logprobs} top log-probabilities are asked for; it must be 0 to {MOST_TOP_LOGPROBS}")
     options = body.stream_options or StreamOptions()
     return GenerationRequest(
         prompt=prompt,
@@ -156,6 +168,7 @@ def _request(body: _Common, prompt: list[int], limit: int | None, *, chat: bool)
         request_id=body.rid,
         spec_tokens_details=body.return_spec_tokens_details,
         meta_info=body.return_meta_info,
+        top_logprobs=top_logprobs,
     )
 
 

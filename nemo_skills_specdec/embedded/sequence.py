@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from nemo_skills_specdec.embedded.ledger import RequestSteps
+from nemo_skills_specdec.embedded.logprobs import TokenLogprob
 from nemo_skills_specdec.embedded.sampling import SamplingParams
 from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer
 
@@ -38,6 +39,8 @@ class Sequence:
         tokens: prompt and text; the last one is not yet in the caches.
         truncated: prompt tokens cut off on the left, because the context is full.
         ends: tokens that end this text.
+        top_logprobs: most likely tokens to note beside each token; None notes no log-probabilities.
+        logprobs: of the text so far.
         matched: what ended the text: a stop string, or a token id.
         arrived: `time.perf_counter()` at submission; the other times read the same clock, None until they happen.
     """
@@ -54,6 +57,8 @@ class Sequence:
     steps: RequestSteps
     engine: int
     streaming: bool = False
+    top_logprobs: int | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     matched: str | int | None = None
     arrived: float = field(default_factory=time.perf_counter)
@@ -116,6 +121,7 @@ class StepOutput(msgspec.Struct, frozen=True):
         text: text that became certain.
         interval: seconds since the sequence's previous token, or since its arrival for the first.
         finish_reason: None while the text goes on.
+        logprobs: of the emitted tokens, if asked for.
     """
 
     sequence: Sequence
@@ -127,6 +133,7 @@ class StepOutput(msgspec.Struct, frozen=True):
     text: str
     interval: float
     finish_reason: FinishReason | None
+    logprobs: list[TokenLogprob]
 
 
 class StepReport(msgspec.Struct, frozen=True):

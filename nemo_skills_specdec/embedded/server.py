@@ -2,8 +2,8 @@
 
 Routes of both dialects: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`, `/metrics`, and two of our
 own: `/ledger` (every verification step; `?request_id=` and `?totals` narrow it) and `/embedded_info` (options, models,
-library versions, prompts cut). The vllm dialect adds `/version`; the sglang dialect `/server_info`,
-`/get_server_info`, `/flush_cache`, `/health_generate` and `/`.
+library versions, prompts cut). The vllm dialect adds `/version` and `/reset_prefix_cache`; the sglang dialect
+`/server_info`, `/get_server_info`, `/flush_cache`, `/health_generate` and `/`.
 """
 
 import asyncio
@@ -68,6 +68,8 @@ def make_app(options: EmbeddedOptions) -> web.Application:
         app.router.add_get(path, handler)
     if isinstance(dialect, sglang_dialect.SglangDialect):
         app.router.add_post("/flush_cache", routes.flush_cache)
+    else:
+        app.router.add_post("/reset_prefix_cache", routes.reset_prefix_cache)
     app.cleanup_ctx.append(_engines(service, dialect))
     return app
 
@@ -143,6 +145,10 @@ class _Routes:
         for window in self._dialect.windows:
             window.flush()
         return web.Response(text="Cache flushed.\n")
+
+    async def reset_prefix_cache(self, request: web.Request) -> web.Response:
+        """There is no prefix cache to reset; vLLM, in its development mode, answers with nothing."""
+        return web.Response()
 
     async def ledger(self, request: web.Request) -> web.Response:
         name = request.query.get("request_id")

@@ -126,6 +126,7 @@ class Service:
                         request.criteria,
                         seed=None if request.seed is None else request.seed + sample,
                         streaming=request.stream,
+                        top_logprobs=request.top_logprobs,
                     )
                 )
         except SpecdecError:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
+from nemo_skills_specdec.embedded.logprobs import TokenLogprob, chat_logprobs, completion_logprobs
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.request_file_writer import RequestFileWriter
@@ -29,6 +30,7 @@ class SglangDialect:
         self.metrics: SglangMetrics | None = None if options.disable_log_stats else recorded
         self.files = RequestFileWriter(Path(options.export_metrics_dir)) if options.export_metrics_dir else None
         self._options = options
+        self._tokenizer = service.models.tokenizer
 
     def names(self, request: GenerationRequest) -> tuple[str, list[str]]:
         """32 digits, or the client's `rid`; several sequences get names of their own."""
@@ -62,14 +64,17 @@ class SglangDialect:
 
     def chunks(self, reply: Reply, index: int, output: StepOutput) -> list[Body]:
         """One chunk a step; the end of a chat comes in a chunk of its own."""
+        logprobs = self._logprobs(reply, output.logprobs)
         if reply.request.chat:
-            text: dict[str, Any] = {"delta": {"reasoning_content": None, "content": output.text}}
-            chunks = [self._chunk(reply, index, text, None)] if output.text or output.finish_reason is None else []
+            text: dict[str, Any] = {"delta": {"reasoning_content": None, "content": output.text}, "logprobs": logprobs}
+            chunks = []
+            if output.text or output.logprobs or output.finish_reason is None:
+                chunks.append(self._chunk(reply, index, text, None))
             if output.finish_reason is not None:
                 chunks.append(self._chunk(reply, index, {"delta": {"reasoning_content": None}}, output.sequence))
         else:
             ended = output.sequence if output.finish_reason is not None else None
-            chunks = [self._chunk(reply, index, {"text": output.text}, ended)]
+            chunks = [self._chunk(reply, index, {"text": output.text, "logprobs": logprobs}, ended)]
         if reply.request.continuous_usage:
             for chunk in chunks:
                 chunk["usage"] = {**usage_so_far(output), "prompt_tokens_details": None, "reasoning_tokens": 0}
@@ -97,7 +102,7 @@ class SglangDialect:
                 "rid": sequence.request_id,
                 "input_ids": reply.request.prompt,
                 "sampling_params": sampling_params(sequence, reply.request),
-                "return_logprob": False,
+                "return_logprob": reply.request.top_logprobs is not None,
                 "stream": reply.request.stream,
                 "log_metrics": True,
                 "received_time": sequence.arrived,
@@ -150,7 +155,8 @@ class SglangDialect:
 
     def _choice(self, reply: Reply, index: int, sequence: Sequence) -> dict[str, Any]:
         text = reply.channel.text(sequence)
-        ending = {"logprobs": None, "finish_reason": sequence.finish_reason, "matched_stop": sequence.matched}
+        logprobs = self._logprobs(reply, sequence.logprobs)
+        ending = {"logprobs": logprobs, "finish_reason": sequence.finish_reason, "matched_stop": sequence.matched}
         if not reply.request.chat:
             return {"index": index, "text": text, **ending}
         message = {"role": "assistant", "content": text, "reasoning_content": None, "tool_calls": None}
@@ -159,9 +165,19 @@ class SglangDialect:
             choice["meta_info"] = self.meta_info(sequence, reply)
         return choice
 
+    def _logprobs(self, reply: Reply, items: list[TokenLogprob]) -> dict[str, Any] | None:
+        count = reply.request.top_logprobs
+        if count is None:
+            return None
+        pairs = [(item, item.top) for item in items]
+        if reply.request.chat:
+            return chat_logprobs(pairs, self._tokenizer)
+        # SGLang knows no places in the text, and without top tokens writes an empty list.
+        body = completion_logprobs(pairs, self._tokenizer, offsets=[-1] * len(items))
+        return body if count else {**body, "top_logprobs": []}
+
     def _chunk(self, reply: Reply, index: int, choice: dict[str, Any] | None, ended: Sequence | None) -> Body:
         ending = {
-            "logprobs": None,
             "finish_reason": ended.finish_reason if ended else None,
             "matched_stop": ended.matched if ended else None,
         }
@@ -170,7 +186,7 @@ class SglangDialect:
             "object": "chat.completion.chunk" if reply.request.chat else "text_completion",
             "created": reply.created,
             "model": reply.model,
-            "choices": [] if choice is None else [{"index": index, **choice, **ending}],
+            "choices": [] if choice is None else [{"index": index, "logprobs": None, **choice, **ending}],
         }
 
     def _usage(self, sequences: list[Sequence]) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class Tokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def token_text(self, token: int) -> str:
+        """One token by itself, special ones by name; pieces of a character become U+FFFD."""
+        return self.token_bytes[token].decode("utf-8", "replace") or self._tokenizer.id_to_token(token) or ""
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text without special tokens; broken UTF-8 becomes U+FFFD."""
         return b"".join(self.token_bytes[token] for token in tokens).decode("utf-8", "replace")

@@ -1,10 +1,12 @@
 """Responses in vLLM's form (0.33), with its per-request statistics."""
 
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
+from nemo_skills_specdec.embedded.logprobs import TokenLogprob, chat_logprobs, completion_logprobs, sampled_first
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
@@ -21,6 +23,7 @@ class VllmDialect:
     def __init__(self, options: EmbeddedOptions, service: Service) -> None:
         self.metrics: VllmMetrics | None = VllmMetrics(options, service)
         self._options = options
+        self._service = service
         parallel = f"-dp{options.data_parallel_size}" if options.data_parallel_size > 1 else ""
         self._fingerprint = f"vllm-{VERSION}{parallel}-{options.method}-k{options.draft_length}"
 
@@ -58,7 +61,10 @@ class VllmDialect:
     def chunks(self, reply: Reply, index: int, output: StepOutput) -> list[Body]:
         """One chunk a step; the last one says why the text ended."""
         choice: dict[str, Any] = {"delta": {"content": output.text}} if reply.request.chat else {"text": output.text}
-        choice |= {"logprobs": None, "finish_reason": output.finish_reason}
+        choice |= {
+            "logprobs": self._logprobs(reply, output.sequence, output.logprobs, output.generated),
+            "finish_reason": output.finish_reason,
+        }
         if output.finish_reason is not None or not reply.request.chat:
             choice["stop_reason"] = self._stop_reason(output.sequence)
         chunk = self._chunk(reply, index, {**choice, "token_ids": None})
@@ -82,11 +88,26 @@ class VllmDialect:
 
     def _choice(self, reply: Reply, index: int, sequence: Sequence) -> dict[str, Any]:
         text = reply.channel.text(sequence)
-        ending = {"finish_reason": sequence.finish_reason, "stop_reason": self._stop_reason(sequence)}
+        ending: Body = {"finish_reason": sequence.finish_reason, "stop_reason": self._stop_reason(sequence)}
+        ending["logprobs"] = self._logprobs(reply, sequence, sequence.logprobs, sequence.generated)
         if not reply.request.chat:
-            return {"index": index, "text": text, "logprobs": None, **ending, "token_ids": None}
+            return {"index": index, "text": text, **ending, "token_ids": None}
         message: Body = {"role": "assistant", "content": text, "refusal": None, "tool_calls": [], "reasoning": None}
-        return {"index": index, "message": message, "logprobs": None, **ending, "token_ids": None}
+        return {"index": index, "message": message, **ending, "token_ids": None}
+
+    def _logprobs(
+        self, reply: Reply, sequence: Sequence, items: list[TokenLogprob], generated: int
+    ) -> dict[str, Any] | None:
+        """Log-probabilities of the last of `generated` tokens."""
+        count = reply.request.top_logprobs
+        if count is None:
+            return None
+        tokenizer = self._service.models.tokenizer
+        if reply.request.chat:
+            return chat_logprobs([(item, sampled_first(item)[:count]) for item in items], tokenizer)
+        lengths = [len(tokenizer.token_text(item.token)) for item in sequence.logprobs[:generated]]
+        offsets = [0, *accumulate(lengths)][generated - len(items) : generated]
+        return completion_logprobs([(item, sampled_first(item)) for item in items], tokenizer, offsets=offsets)
 
     def _chunk(self, reply: Reply, index: int, choice: dict[str, Any] | None) -> Body:
         return {
