@@ -91,6 +91,21 @@ class PromptRow(msgspec.Struct, kw_only=True):
     messages: list[Message]
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """One generated token with its log-probability, and the most probable tokens at its place, best first."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class StepCount(msgspec.Struct, frozen=True, array_like=True):
+    """One verification step: draft tokens proposed, and how many of them were accepted."""
+
+    drafted: int
+    accepted: int
+
+
 class RequestRecord(msgspec.Struct, kw_only=True):
     """One request, that is one turn of one prompt: what came back, when, and how many drafts were accepted.
 
@@ -108,6 +123,8 @@ class RequestRecord(msgspec.Struct, kw_only=True):
         inter_chunk_seconds: mean time between chunks. Under speculation a chunk holds several tokens, so this is not
             an inter-token latency.
         counts: from the server's per-request statistics; None where it sent none.
+        steps: every verification step in order, where the server tells them (vLLM's detailed statistics).
+        logprobs: of every generated token, where they were asked for.
     """
 
     question_id: str
@@ -135,6 +152,8 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     inter_chunk_p99_seconds: float | None = None
     counts: AcceptanceCounts | None = None
     counts_source: Source | None = None
+    steps: list[StepCount] | None = None
+    logprobs: list[TokenLogprob] | None = None
 
 
 class Acceptance(msgspec.Struct, kw_only=True):

@@ -83,6 +83,15 @@ def eval_command(
         int | None, typer.Option(help="Sampling seed sent with every request.", rich_help_panel=REQUEST)
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Samples per request.", rich_help_panel=REQUEST)] = 1,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=20,
+            help="Store log-probabilities of tokens, with this many others.",
+            rich_help_panel=REQUEST,
+        ),
+    ] = None,
     ignore_eos: Annotated[
         bool,
         typer.Option("--ignore-eos", help="Keep generating past EOS (biases acceptance).", rich_help_panel=REQUEST),
@@ -221,6 +230,7 @@ def eval_command(
             max_tokens=max_tokens,
             seed=seed,
             n=n,
+            logprobs=logprobs,
             ignore_eos=ignore_eos,
             api=api,
             stream=stream,

@@ -6,6 +6,7 @@ from typing import Any
 
 from nemo_skills_specdec.client.exchange import Answer, Exchange
 from nemo_skills_specdec.client.faults import decode_object, error_object
+from nemo_skills_specdec.client.logprobs import token_logprobs
 
 
 def read_answer(exchange: Exchange) -> Answer:
@@ -32,6 +33,7 @@ def _read_body(frames: list[bytes]) -> Answer:
             answer.generation = _text(fields, "content") or _text(choice, "text")
             answer.reasoning = _reasoning(fields) or None
             answer.finish_reason = _optional_text(choice.get("finish_reason"))
+            answer.logprobs = token_logprobs(choice) or None
             break
     return _with_totals(answer)
 
@@ -63,6 +65,8 @@ def _read_stream(frames: list[bytes]) -> Answer:
             if choice.get("index", 0) == 0:
                 texts.append(text)
                 thoughts.append(thought)
+                if choice.get("logprobs") is not None:
+                    answer.logprobs = [*(answer.logprobs or []), *token_logprobs(choice)]
                 answer.finish_reason = _optional_text(choice.get("finish_reason")) or answer.finish_reason
     answer.generation = _join(texts)
     answer.reasoning = _join(thoughts) or None

@@ -125,6 +125,10 @@ def _frame(request: RequestOptions) -> tuple[bytes, bytes]:
         body["ignore_eos"] = True
     if request.n != 1:
         body["n"] = request.n
+    if request.logprobs is not None:
+        # The completions API takes the number of alternatives where the chat API takes a switch.
+        chat = {"logprobs": True, "top_logprobs": request.logprobs}
+        body |= chat if request.api == "chat" else {"logprobs": request.logprobs}
     if request.chat_template_kwargs:
         body["chat_template_kwargs"] = request.chat_template_kwargs
     body = _merge(body, request.extra_body)

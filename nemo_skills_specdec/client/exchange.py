@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from nemo_skills_specdec.records import Outcome
+from nemo_skills_specdec.records import Outcome, TokenLogprob
 
 
 class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of a request's body that does not depend on the prompt.
 
     Attributes:
+        logprobs: ask for the log-probability of every token and of this many alternatives; None not to.
         extra_body: merged into the body last, so it wins over everything else. Objects inside it are merged too: one
             key of `stream_options` or `chat_template_kwargs` does not remove the others.
     """
@@ -27,6 +28,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     ignore_eos: bool = False
     n: int = 1
+    logprobs: int | None = None
     chat_template_kwargs: dict[str, Any] = {}
     extra_body: dict[str, Any] = {}
 
@@ -153,6 +155,7 @@ class Answer(msgspec.Struct, kw_only=True):
         first_content: index into `frames` of the first frame that carries generated text, reasoning or a tool call;
             None if none, or where not streamed.
         last_content: index into `frames` of the last frame that carries a choice: text, or the finish reason alone.
+        logprobs: of the first choice's tokens; None where they were not asked for, or cannot be read.
         error: one line saying why what came back is no complete answer; None if it is.
     """
 
@@ -164,5 +167,6 @@ class Answer(msgspec.Struct, kw_only=True):
     completion_tokens: int | None = None
     first_content: int | None = None
     last_content: int | None = None
+    logprobs: list[TokenLogprob] | None = None
     response: dict[str, Any] = {}
     error: str | None = None

@@ -91,4 +91,5 @@ def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
         num_chunks=timing.num_chunks,
         inter_chunk_seconds=timing.inter_chunk_seconds,
         inter_chunk_p99_seconds=timing.inter_chunk_p99_seconds,
+        logprobs=answer.logprobs,
     )

@@ -11,7 +11,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.errors import JSON_ERRORS
-from nemo_skills_specdec.records import Finding, Source
+from nemo_skills_specdec.records import Finding, Source, StepCount
 from nemo_skills_specdec.statistics import Interval
 
 EngineName = str
@@ -196,6 +196,12 @@ class ResponseReader(Protocol):
 
         Raises:
             IdentityError: the server's numbers contradict each other.
+        """
+
+    def request_steps(self, response: Mapping[str, Any]) -> list[StepCount] | None:
+        """Every verification step of one response in order; None where this engine or this server does not tell them.
+
+        Called after `request_counts` found no contradiction.
         """
 
     def stream_counts(self, frames: Sequence[bytes]) -> AcceptanceCounts | None:

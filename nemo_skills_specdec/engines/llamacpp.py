@@ -26,7 +26,7 @@ from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.spec_counters import counter_names
 from nemo_skills_specdec.errors import JSON_ERRORS, IdentityError
-from nemo_skills_specdec.records import Finding
+from nemo_skills_specdec.records import Finding, StepCount
 
 PREFIX = "llamacpp:"
 
@@ -144,6 +144,11 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
     # Positions appear as they are drafted, so the longest draft is not known for certain.
     check_answer(counts, completion_tokens=tokens, draft_length=None)
     return counts
+
+
+def request_steps(response: Mapping[str, Any]) -> list[StepCount] | None:
+    """Nothing: the statistics are sums."""
+    return None
 
 
 def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:

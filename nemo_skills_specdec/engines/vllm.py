@@ -28,7 +28,7 @@ from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.spec_counters import counter_names
 from nemo_skills_specdec.engines.versions import at_least, version_text
 from nemo_skills_specdec.errors import JSON_ERRORS, IdentityError
-from nemo_skills_specdec.records import Finding
+from nemo_skills_specdec.records import Finding, StepCount
 
 PREFIX = "vllm:"
 
@@ -192,6 +192,15 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
     tokens = number_or_none(part_of(response, "usage").get("completion_tokens"))
     check_answer(counts, completion_tokens=tokens, draft_length=statistics.num_spec_tokens)
     return counts
+
+
+def request_steps(response: Mapping[str, Any]) -> list[StepCount] | None:
+    """The lists of `--per-request-spec-decode-metrics detailed`."""
+    statistics = _statistics(response)
+    if statistics is None or statistics.per_step_accepted is None or statistics.per_step_drafted is None:
+        return None
+    steps = zip(statistics.per_step_drafted, statistics.per_step_accepted, strict=True)
+    return [StepCount(drafted, accepted) for drafted, accepted in steps]
 
 
 def reached_per_position(response: Mapping[str, Any]) -> tuple[int, ...] | None:

@@ -41,6 +41,7 @@ def count_answer(
     except IdentityError as error:
         return str(error)
     record.counts = counts
+    record.steps = reader.request_steps(response)
     record.counts_source = "response" if counts is not None else None
     return None
 

@@ -89,6 +89,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stream: bool = True
     chat_template_kwargs: dict[str, Any] = {}
     extra_body: dict[str, Any] = {}
+    logprobs: int | None = None
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,7 +185,11 @@ def resolve(config: RunConfig) -> RunConfig:
 def config_hash(config: RunConfig) -> str:
     """Identifies a run by everything that can change its result; the port and the patience cannot."""
     server = msgspec.structs.replace(config.server, port=None, ready_timeout_seconds=0.0)
-    text = msgspec.json.encode(msgspec.structs.replace(config, server=server), order="sorted")
+    told = msgspec.to_builtins(msgspec.structs.replace(config, server=server))
+    if config.sampling.logprobs is None:
+        # A setting that came later: runs made before it keep their hash.
+        del told["sampling"]["logprobs"]
+    text = msgspec.json.encode(told, order="sorted")
     return hashlib.sha256(text).hexdigest()[:12]
 
 

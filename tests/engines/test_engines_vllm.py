@@ -10,6 +10,7 @@ from nemo_skills_specdec.engines import vllm
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.errors import IdentityError
+from nemo_skills_specdec.records import StepCount
 
 P = "vllm:spec_decode_num_"
 
@@ -138,6 +139,12 @@ def test_a_response_with_steps_and_unknown_keys_gives_the_same() -> None:
     )
     assert vllm.request_counts(detailed, None) == vllm.request_counts(response(), None)
     assert vllm.reached_per_position(detailed) == (3, 1)
+
+
+def test_the_detailed_lists_give_every_step_in_order() -> None:
+    detailed = response(per_step_accepted=[0, 1, 2], per_step_drafted=[2, 1, 2])
+    assert vllm.request_steps(detailed) == [StepCount(2, 0), StepCount(1, 1), StepCount(2, 2)]
+    assert vllm.request_steps(response()) is None
 
 
 def test_a_response_without_histogram_gives_counts_without_positions() -> None:

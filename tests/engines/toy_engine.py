@@ -84,5 +84,9 @@ def request_counts(response: Mapping[str, Any], info: ServerInfo | None) -> Acce
     return counts
 
 
+def request_steps(response: Mapping[str, Any]) -> None:
+    return None
+
+
 def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:
     return None

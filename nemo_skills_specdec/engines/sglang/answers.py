@@ -16,6 +16,7 @@ from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.sglang.facts import DETAILS_SINCE
 from nemo_skills_specdec.engines.versions import at_least
 from nemo_skills_specdec.errors import IdentityError
+from nemo_skills_specdec.records import StepCount
 
 _STEPS = "spec_verify_ct"
 _ACCEPTED = ("spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num")
@@ -85,6 +86,11 @@ def sample_counts(statistics: Mapping[str, Any], info: ServerInfo | None) -> Acc
         )
     _check(counts, number_or_none(statistics.get("completion_tokens")), info)
     return counts
+
+
+def request_steps(response: Mapping[str, Any]) -> list[StepCount] | None:
+    """Nothing: the statistics are sums."""
+    return None
 
 
 def stream_counts(frames: Sequence[bytes]) -> AcceptanceCounts | None:

@@ -1,0 +1,62 @@
+"""Log-probabilities of tokens as the chat and the completions API give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from nemo_skills_specdec.records import TokenLogprob
+
+_Pair = tuple[str, float]
+
+
+class ChatAlternative(msgspec.Struct):
+    """One token of the chat API; the token itself carries its alternatives."""
+
+    token: str
+    logprob: float
+    top_logprobs: list[ChatAlternative] = []
+
+
+class ChatLogprobs(msgspec.Struct):
+    """`choice.logprobs` of the chat API."""
+
+    content: list[ChatAlternative] | None = None
+
+
+class CompletionLogprobs(msgspec.Struct):
+    """`choice.logprobs` of the completions API."""
+
+    tokens: list[str] = []
+    token_logprobs: list[float | None] = []
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+def token_logprobs(choice: dict[str, Any]) -> list[TokenLogprob]:
+    """The tokens of a choice or of a chunk of it; nothing where it carries none, or none that can be read."""
+    raw = choice.get("logprobs")
+    if not isinstance(raw, dict):
+        return []
+    try:
+        if "content" in raw:
+            return [_chat_token(token) for token in msgspec.convert(raw, ChatLogprobs).content or []]
+        told = msgspec.convert(raw, CompletionLogprobs)
+    except msgspec.ValidationError:
+        return []
+    alternatives = told.top_logprobs or [None] * len(told.tokens)
+    if not len(told.tokens) == len(told.token_logprobs) == len(alternatives):
+        return []
+    return [
+        TokenLogprob(token, logprob, _best((top or {}).items()))
+        for token, logprob, top in zip(told.tokens, told.token_logprobs, alternatives, strict=True)
+        if logprob is not None
+    ]
+
+
+def _chat_token(token: ChatAlternative) -> TokenLogprob:
+    return TokenLogprob(token.token, token.logprob, _best((a.token, a.logprob) for a in token.top_logprobs))
+
+
+def _best(pairs: Any) -> tuple[_Pair, ...]:
+    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
