@@ -16,7 +16,7 @@ VLLM, SGLANG = os.environ.get("SPECDEC_VLLM_URL"), os.environ.get("SPECDEC_SGLAN
 
 def measure(url, *, max_tokens=32, **plan):
     """Two prompts of each category of `mini`, greedy."""
-    rows = [row for number, row in enumerate(load_mini()) if number % 4 < 2]
+    rows = [row for number, row in enumerate(load_mini("small")) if number % 4 < 2]
     info = detect(url)
     request = RequestOptions(model=info.models[0], max_tokens=max_tokens, temperature=0.0)
     settings = {"base_url": url, "metrics_urls": (url,), "request": request, "load": LoadOptions(concurrency=4), **plan}

@@ -29,7 +29,9 @@ def tree(
     probe: Annotated[
         str | None, typer.Option(help="Tree to measure the rates with, as children per level [default: 4x2x2x1x1x1].")
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="JSONL file of prompts to measure with [default: mini].")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSONL file of prompts to measure with [default: mini, small].")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens per prompt when measuring.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="Temperature when measuring; 0 is greedy.")] = 0.0,
     steps: Annotated[int, typer.Option(min=2, help="Steps of the Monte Carlo simulation of each tree.")] = 100_000,
@@ -95,7 +97,7 @@ def _messages(path: Path | None) -> list[Sequence[Message]]:
     from nemo_skills_specdec.prompts.rows import read_rows
     from nemo_skills_specdec.prompts.sets.mini import load_mini
 
-    rows = load_mini() if path is None else read_rows(path).rows
+    rows = load_mini("small") if path is None else read_rows(path).rows
     found: list[Sequence[Message]] = []
     for row in rows:
         first = next(i for i, message in enumerate(row.messages) if message.role == "user")

@@ -18,7 +18,9 @@ from nemo_skills_specdec.prompts.sets.tasks import TASKS, loader
 from nemo_skills_specdec.records import Finding
 
 _LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
-    "mini": lambda access, options: PromptSet(rows=load_mini(), origins=[Origin("built in")]),
+    "mini": lambda access, options: PromptSet(
+        rows=load_mini(options.config or "full"), origins=[Origin("built in")], config=options.config
+    ),
     "spec-bench": load_spec_bench,
     "mt-bench": load_mt_bench,
     **{name: loader(name) for name in TASKS},
@@ -29,7 +31,7 @@ _LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
 NAMES: tuple[str, ...] = tuple(_LOADERS)
 """Prompt sets that have a name; besides these there are `org/name` on the hub, and files."""
 
-NO_CONFIGS = frozenset({"mini", "spec-bench", "mt-bench", "random"})
+NO_CONFIGS = frozenset({"spec-bench", "mt-bench", "random"})
 """Prompt sets that are not data sets on the hub with their configs."""
 
 

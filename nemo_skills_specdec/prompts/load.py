@@ -50,7 +50,8 @@ def load_prompts(
     Args:
         name: `mini`, the path of a file of prompts (JSON lines, JSON, CSV, Parquet, text), or a prompt set made by
             `ns-specdec prepare`, such as `speed-bench` or `gsm8k`.
-        config: of a prompt set that has several; None takes `qualitative` of SPEED-Bench.
+        config: of a prompt set that has several; None takes `qualitative` of SPEED-Bench and `full` of mini, which
+            also has `small`.
         data_dir: the folder that was given when preparing, or the set's own folder; None takes NeMo-Skills' data
             folder, else `data`.
         column: the key of the prompt in a file; None looks for it.
@@ -102,7 +103,8 @@ def _load(name: str | Path, config: str | None, data_dir: Path | None, column: s
     if column is not None:
         raise UsageError(f"--column is for files of prompts, and {name} is a prompt set; drop it")
     if name == "mini":
-        return LoadedPrompts(name="mini", rows=load_mini(), findings=[])
+        title = name if config in (None, "full") else f"{name}/{config}"
+        return LoadedPrompts(name=title, rows=load_mini(config or "full"), findings=[])
     return _load_prepared(name, config, data_dir)
 
 

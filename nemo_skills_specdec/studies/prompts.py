@@ -67,7 +67,7 @@ def emulated_rows(benchmark: Benchmark, count_tokens: CountTokens) -> list[Promp
     length = benchmark.prompt_tokens
     if length is None:
         raise UsageError("emulated prompts need their length; give prompt_tokens")
-    words = " ".join(message.content for row in load_mini() for message in row.messages).split()
+    words = " ".join(message.content for row in load_mini("small") for message in row.messages).split()
     source = random.Random(benchmark.seed)
     rows = []
     for number in range(benchmark.num_prompts or DEFAULT_EMULATED_PROMPTS):

@@ -159,7 +159,7 @@ def test_an_interrupt_keeps_and_shows_what_was_measured(tmp_path):
         env={**os.environ, "COLUMNS": "80"},
     )  # fmt: skip
     told = ""
-    while "mini: 44 prompts" not in told and (line := process.stderr.readline()):
+    while "mini: 110 prompts" not in told and (line := process.stderr.readline()):
         told += line
     time.sleep(4)
     process.send_signal(signal.SIGINT)
@@ -168,7 +168,7 @@ def test_an_interrupt_keeps_and_shows_what_was_measured(tmp_path):
     assert "The run stopped early" in output
     metrics = json.loads((directory / "metrics.json").read_text())
     assert metrics["status"] == "interrupted"
-    assert 0 < metrics["overall"]["num_prompts"] < 44
+    assert 0 < metrics["overall"]["num_prompts"] < 110
     assert metrics["overall"]["acceptance"]["num_drafts"] > 0
 
 
@@ -277,7 +277,17 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, capsys):
 
     with pytest.raises(UsageError, match=r"No space left on device; .*the run is in .*ns-specdec-run-"):
         app(
-            ["eval", "--category", "qa", "--max-tokens", "8", "--output-dir", str(tmp_path / "full")],
+            [
+                "eval",
+                "--config",
+                "small",
+                "--category",
+                "qa",
+                "--max-tokens",
+                "8",
+                "--output-dir",
+                str(tmp_path / "full"),
+            ],
             standalone_mode=False,
         )
     assert "pooled" in capsys.readouterr().out

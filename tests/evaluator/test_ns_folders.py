@@ -66,7 +66,7 @@ def test_reading_the_settings_loads_nothing_of_nemo_skills_that_is_heavy():
 
 def test_mini_comes_with_its_rows(tmp_path):
     folder = write_dataset_folder("mini", tmp_path)
-    assert len(read_rows(folder / "test.jsonl").rows) == 44
+    assert len(read_rows(folder / "test.jsonl").rows) == 110
 
 
 def test_writing_again_leaves_files_that_are_right_alone(tmp_path):

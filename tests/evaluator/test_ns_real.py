@@ -181,7 +181,7 @@ def test_a_job_that_is_stopped_half_way_goes_on_and_its_counts_are_the_ledgers(p
     folder = results(place)
     assert (folder / "output.jsonl.done").exists(), printed[-3000:]
     rows = read_rows(folder / "output.jsonl")
-    assert len(rows) == 44
+    assert len(rows) == 110
     found = responses_of(rows)
     assert found == ledger(vllm, found)
     assert_equals(line_of(folder)[1], total(found.values()))

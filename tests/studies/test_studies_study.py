@@ -27,7 +27,9 @@ def run_config(method="none", *, concurrency=2, repeat=0, server=EMBEDDED, max_t
         RunConfig(
             method=Method(name=method),
             server=server,
-            benchmark=Benchmark(prompts=prompts) if prompts else Benchmark(categories=["coding", "math"]),
+            benchmark=Benchmark(prompts=prompts)
+            if prompts
+            else Benchmark(config="small", categories=["coding", "math"]),
             sampling=Sampling(max_tokens=max_tokens),
             load=Load(concurrency=concurrency),
             warmup=1,

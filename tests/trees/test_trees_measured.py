@@ -16,7 +16,7 @@ HOW = {"max_tokens": 32, "temperature": 0.0}
 def prompts():
     from nemo_skills_specdec.prompts.sets.mini import load_mini
 
-    return [row.messages[:1] for row in load_mini()][::2]
+    return [row.messages[:1] for row in load_mini("small")][::2]
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.prompts.rows import read_rows
 from nemo_skills_specdec.prompts.sets.mini import load_mini
-from nemo_skills_specdec.records import Message, PromptRow
+from nemo_skills_specdec.records import Message, PromptRow, prompt_sha256
 
 ROWS = load_mini()
 DATA = (files("nemo_skills_specdec.prompts.sets") / "data" / "mini.jsonl").read_bytes()
@@ -28,25 +29,25 @@ def is_mostly_non_latin(text: str) -> bool:
     return sum(unicodedata.name(c, "").startswith("LATIN") for c in letters) < len(letters) / 2
 
 
-def test_there_are_four_prompts_in_each_of_the_eleven_speed_bench_categories() -> None:
+def test_there_are_ten_prompts_in_each_of_the_eleven_speed_bench_categories() -> None:
     assert Counter(row.category for row in ROWS) == {
-        "coding": 4,
-        "humanities": 4,
-        "math": 4,
-        "multilingual": 4,
-        "qa": 4,
-        "rag": 4,
-        "reasoning": 4,
-        "roleplay": 4,
-        "stem": 4,
-        "summarization": 4,
-        "writing": 4,
+        "coding": 10,
+        "humanities": 10,
+        "math": 10,
+        "multilingual": 10,
+        "qa": 10,
+        "rag": 10,
+        "reasoning": 10,
+        "roleplay": 10,
+        "stem": 10,
+        "summarization": 10,
+        "writing": 10,
     }
 
 
 def test_rows_name_their_source_and_their_number_within_the_category() -> None:
     assert {row.source for row in ROWS} == {"nemo_skills_specdec/mini"}
-    assert [row.src_id for row in ROWS[:5]] == ["coding-1", "coding-2", "coding-3", "coding-4", "humanities-1"]
+    assert [row.src_id for row in ROWS[8:12]] == ["coding-9", "coding-10", "humanities-1", "humanities-2"]
     numbers = Counter[str]()
     for row in ROWS:
         numbers[row.category] += 1
@@ -54,7 +55,7 @@ def test_rows_name_their_source_and_their_number_within_the_category() -> None:
 
 
 def test_question_ids_are_unique() -> None:
-    assert len({row.question_id for row in ROWS}) == 44
+    assert len({row.question_id for row in ROWS}) == 110
 
 
 @each_row
@@ -68,12 +69,26 @@ def test_no_two_turns_have_the_same_text() -> None:
     assert len(turns) == len(set(turns))
 
 
-def test_at_least_eight_rows_in_five_categories_have_several_turns() -> None:
+def test_about_three_rows_in_ten_have_several_turns_and_some_of_every_category() -> None:
     multiturn = [row for row in ROWS if row.multiturn]
-    categories = {row.category for row in multiturn}
-    assert len(multiturn) >= 8
-    assert len(categories) >= 5
-    assert categories >= {"writing", "roleplay", "coding", "qa", "math"}
+    assert 27 <= len(multiturn) <= 38
+    assert {row.category for row in multiturn} == {row.category for row in ROWS}
+
+
+def test_the_small_config_is_the_first_four_of_each_category_and_does_not_change() -> None:
+    small = load_mini("small")
+    assert [row.src_id for row in small[:5]] == ["coding-1", "coding-2", "coding-3", "coding-4", "humanities-1"]
+    hashes = "".join(f"{row.question_id} {prompt_sha256(row.messages)}\n" for row in small)
+    assert (
+        hashlib.sha256(hashes.encode()).hexdigest()
+        == "e78e0d9fa1ef85196651a3e7b65d95f54c517afe0a29ab2bc5d7ea9166fe19c0"
+    )
+    assert small == [row for row in ROWS if int(str(row.src_id).split("-")[1]) <= 4]
+
+
+def test_an_unknown_config_is_named_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match="mini has no config 'tiny'; choose one of: full, small"):
+        load_mini("tiny")
 
 
 @each_row

@@ -119,7 +119,7 @@ def test_damaged_rows_are_not_loaded(place: Path, invented: Invented, wording: P
 
 def test_the_built_in_set_needs_no_preparation(place: Path) -> None:
     loaded = load_with_findings("mini")
-    assert (loaded.name, len(loaded.rows), loaded.findings) == ("mini", 44, [])
+    assert (loaded.name, len(loaded.rows), loaded.findings) == ("mini", 110, [])
 
 
 def test_a_file_of_prompts_needs_no_preparation(place: Path) -> None:
