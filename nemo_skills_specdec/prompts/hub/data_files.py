@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ _FORMATS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Formats that are read here, compressed or not; where a split comes in several, the first of these is taken."""
 
 _NOT_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})")
 _SPLITS = ("test", "validation", "train")
 """In the order in which one is taken when none is asked for."""
 
@@ -70,16 +73,16 @@ def split_files(
             raise UsageError(f"{repository.repo_id} has the splits {', '.join(found)}; choose one with --split")
         split = split or next(iter(found))
     if split is not None and split in found:
-        return SplitFiles(config, split, found[split])
+        return SplitFiles(config, split, _complete(repository, found[split]))
     for name in _SPLITS if split is None else (split,):
         for patterns in _usual_places(config, name, is_default=config == card.default):
             files = _matching(repository, patterns)
             if files:
-                return SplitFiles(config, name, files)
+                return SplitFiles(config, name, _complete(repository, files))
     everything = _matching(repository, ["*"])
     if split is None and not card.configs and config is None and everything:
         # Files whose names tell no split are the split train, as `datasets` has it.
-        return SplitFiles(None, "train", everything, named=False)
+        return SplitFiles(None, "train", _complete(repository, everything), named=False)
     listed = ", ".join(file.path for file in everything[:8]) or "none"
     known = f"; its configs are: {', '.join(card.configs)}" if card.configs else ""
     wanted = f"config {config!r}, split {split or 'test'!r}" if config else f"split {split or 'test'!r}"
@@ -105,6 +108,24 @@ def _matching(repository: Repository, patterns: Sequence[str]) -> tuple[Reposito
     formats = {_format(file.path) for file in found}
     best = next((suffix for suffix in _FORMATS if suffix in formats), None)
     return tuple(file for file in found if _format(file.path) == best)
+
+
+def _complete(repository: Repository, files: tuple[RepositoryFile, ...]) -> tuple[RepositoryFile, ...]:
+    """The files, of which none is missing by the number of shards that their names tell.
+
+    Raises:
+        DataError: there are less shards than that.
+    """
+    known = Counter(_SHARD.sub("", file.path) for file in files)
+    for file in files:
+        told = _SHARD.search(file.path)
+        count = known[_SHARD.sub("", file.path)]
+        if told and count < int(told[1]):
+            raise DataError(
+                f"{repository.repo_id} at {repository.sha[:12]}: of {int(told[1])} shards like {file.path} only {count} "
+                "are known; run once without --offline, or choose another --revision"
+            )
+    return files
 
 
 class _Card(msgspec.Struct, frozen=True):

@@ -117,7 +117,7 @@ class Fetcher:
             progress: told about transfers.
         """
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-        self.offline = offline or (os.environ.get("HF_HUB_OFFLINE") or "").upper() in ("1", "ON", "YES", "TRUE")
+        self.offline = offline or hub_is_offline()
         self.patience = patience or Patience()
         self.progress = progress
         self.token = token
@@ -310,6 +310,11 @@ class Fetcher:
         if gated is not None:
             reason = f"{gated[1]} is gated; accept its terms at {HUB}/datasets/{gated[1]}, then: hf auth login"
         return HttpError(f"{self.named(url)} answers HTTP {status}: {reason}", status=status, code=code)
+
+
+def hub_is_offline() -> bool:
+    """Whether the environment forbids the network, as `HF_HUB_OFFLINE` does for all of the hub's tools."""
+    return (os.environ.get("HF_HUB_OFFLINE") or "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def without_secrets(url: str) -> str:

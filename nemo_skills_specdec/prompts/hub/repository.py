@@ -239,6 +239,9 @@ def _cached_repository(fetcher: Fetcher, repo_id: str, revision: str) -> Reposit
     folder = Path(found)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = (RepositoryFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths)
+    fetcher.patience.say(
+        f"{repo_id}: only the {len(paths)} files of it in the hub's cache are known, as nothing is sent"
+    )
     return Repository(repo_id, folder.name, tuple(files))
 
 

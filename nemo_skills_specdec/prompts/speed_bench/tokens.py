@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.prompts.hub.http import hub_is_offline
 
 ENCODING = "o200k_base"
 _URL = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
@@ -29,7 +30,7 @@ def load_encoder(*, offline: bool = False) -> Encoder:
     """The tokenizer by which SPEED-Bench measures its throughput prompts, o200k_base.
 
     Args:
-        offline: refuse to fetch its file.
+        offline: refuse to fetch its file, as `HF_HUB_OFFLINE` does.
 
     Raises:
         UsageError: tiktoken is not installed, or its file cannot be had.
@@ -41,9 +42,9 @@ def load_encoder(*, offline: bool = False) -> Encoder:
             'throughput configs need tiktoken; install it with: pip install "nemo-skills-specdec[throughput]"'
         ) from error
     place = _cache_file()
-    if offline and not place.exists():
+    if (offline or hub_is_offline()) and not place.exists():
         raise UsageError(
-            f"tiktoken's file for {ENCODING} is not at {place} and --offline forbids fetching it; fetch {_URL} "
+            f"tiktoken's file for {ENCODING} is not at {place}, and offline it cannot be fetched; fetch {_URL} "
             f"elsewhere and store it as TIKTOKEN_CACHE_DIR/{place.name}"
         )
     try:

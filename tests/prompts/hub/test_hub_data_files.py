@@ -124,3 +124,9 @@ def test_a_config_may_name_a_folder_alone(hub: StandIn, tmp_path: Path) -> None:
 def test_files_whose_names_tell_no_split_are_one(hub: StandIn, tmp_path: Path) -> None:
     made = found(hub, tmp_path, ["part1.jsonl", "part2.jsonl"], None, None, None)
     assert (made.config, made.split, len(made.files)) == (None, "train", 2)
+
+
+def test_a_shard_that_is_not_there_is_missed(hub: StandIn, tmp_path: Path) -> None:
+    names = ["data/test-00000-of-00003.parquet", "data/test-00002-of-00003.parquet"]
+    with pytest.raises(DataError, match=r"of 3 shards like data/test-00000-of-00003.parquet only 2 are known"):
+        found(hub, tmp_path, names, None, None, None)
