@@ -122,8 +122,8 @@ def _complete(repository: Repository, files: tuple[RepositoryFile, ...]) -> tupl
         count = known[_SHARD.sub("", file.path)]
         if told and count < int(told[1]):
             raise DataError(
-                f"{repository.repo_id} at {repository.sha[:12]}: of {int(told[1])} shards like {file.path} only {count} "
-                "are known; run once without --offline, or choose another --revision"
+                f"{repository.repo_id} at {repository.sha[:12]}: of {int(told[1])} shards like {file.path} only "
+                f"{count} are known; run once without --offline, or choose another --revision"
             )
     return files
 
