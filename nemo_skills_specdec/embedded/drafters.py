@@ -5,7 +5,6 @@ token proposed for certain). It follows the engine's slots: prefill, move, propo
 """
 
 from collections.abc import Sequence as Items
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -26,8 +25,8 @@ class Draft(msgspec.Struct, frozen=True):
 NOTHING = Draft([], [])
 
 
-class Drafter(Protocol):
-    """What the engine asks of a drafter."""
+class Drafter:
+    """What the engine asks of a drafter; this one proposes nothing, and has nothing to remember."""
 
     def prefill(self, slot: int, tokens: Integers, start: int) -> None:
         """Reads prompt tokens from position `start` on."""
@@ -37,6 +36,7 @@ class Drafter(Protocol):
 
     def propose(self, sequences: Items[Sequence]) -> list[Draft]:
         """One draft for each sequence; sequence b sits in slot b."""
+        return [NOTHING] * len(sequences)
 
     def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
         """Notes the nodes of a tree, drafted behind position `root`, that were accepted; never called for chains."""
@@ -45,7 +45,7 @@ class Drafter(Protocol):
         """Drops what is kept for a finished sequence."""
 
 
-class DraftModel:
+class DraftModel(Drafter):
     """A small model drafts K tokens one by one, shaped like the target's own sampling."""
 
     def __init__(self, model: Llama, *, slots: int, capacity: int, draft_length: int) -> None:
@@ -60,12 +60,6 @@ class DraftModel:
     def move(self, source: int, destination: int, length: int) -> None:
         """Moves the cache along."""
         self._cache.move(source, destination, length)
-
-    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
-        """Nothing: an accepted chain lies where it belongs."""
-
-    def forget(self, sequence: Sequence) -> None:
-        """Nothing is kept beside the slot."""
 
     def propose(self, sequences: Items[Sequence]) -> list[Draft]:
         """Drafts for all sequences together, one pass a position.
@@ -99,7 +93,7 @@ class DraftModel:
         return drafts
 
 
-class PromptLookup:
+class PromptLookup(Drafter):
     """Proposes what followed the earliest earlier occurrence of the text's last n tokens, longest n first.
 
     That is vLLM's rule for its `ngram` method: near the end of the text fewer than K tokens may follow, and without an
@@ -110,15 +104,6 @@ class PromptLookup:
         self._sizes = range(longest, shortest - 1, -1)
         self._draft_length = draft_length
         self._tables: dict[Sequence, tuple[dict[tuple[int, ...], int], list[int]]] = {}
-
-    def prefill(self, slot: int, tokens: Integers, start: int) -> None:
-        """Nothing: texts are indexed when first asked for."""
-
-    def move(self, source: int, destination: int, length: int) -> None:
-        """Nothing: texts are indexed by sequence, not by slot."""
-
-    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
-        """Nothing: this drafts chains."""
 
     def forget(self, sequence: Sequence) -> None:
         """Drops the index of a finished text."""
@@ -143,23 +128,3 @@ class PromptLookup:
                 chain = tokens[found : found + self._draft_length]
                 return Draft(chain, [None] * len(chain))
         return NOTHING
-
-
-class NoDrafter:
-    """Proposes nothing: one token a step."""
-
-    def prefill(self, slot: int, tokens: Integers, start: int) -> None:
-        """Nothing to do."""
-
-    def move(self, source: int, destination: int, length: int) -> None:
-        """Nothing to do."""
-
-    def keep(self, slot: int, root: int, nodes: Items[int]) -> None:
-        """Nothing to do."""
-
-    def forget(self, sequence: Sequence) -> None:
-        """Nothing to do."""
-
-    def propose(self, sequences: Items[Sequence]) -> list[Draft]:
-        """No draft for any sequence."""
-        return [NOTHING] * len(sequences)

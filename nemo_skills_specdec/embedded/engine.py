@@ -16,8 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from nemo_skills_specdec.embedded.draft_tree import DraftTree
-from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, NoDrafter, PromptLookup
+from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, PromptLookup
 from nemo_skills_specdec.embedded.ledger import Ledger
 from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, TreeAttention, load
 from nemo_skills_specdec.embedded.logprobs import TokenLogprob, token_logprobs
@@ -96,7 +95,10 @@ class Engine:
         self._dialect = options.dialect
         self._tree = options.tree if options.speculative else None
         self._children = self._tree.children if self._tree else []
-        self._tree_attention = _tree_attention(self._tree) if self._tree else None
+        self._tree_attention = None
+        if self._tree:
+            depths = np.array(self._tree.depths)
+            self._tree_attention = TreeAttention(offset=0, depths=depths, visible=self._tree.ancestry())
         self.ledger = Ledger(index, self.draft_length, keep=options.ledger_requests, tree=self._tree)
         self.truncated_prompts = 0
         self._slots = options.max_num_seqs
@@ -377,10 +379,6 @@ class Engine:
         self._drafter.forget(sequence)
 
 
-def _tree_attention(tree: DraftTree) -> TreeAttention:
-    return TreeAttention(offset=0, depths=np.array(tree.depths), visible=tree.ancestry())
-
-
 def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
     if options.method == "ngram":
         return PromptLookup(
@@ -398,4 +396,4 @@ def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
             capacity=models.capacity,
             draft_length=options.draft_length,
         )
-    return NoDrafter()
+    return Drafter()

@@ -57,8 +57,8 @@ def start(options: EmbeddedOptions, *, timeout_seconds: float = START_TIMEOUT_SE
     with running_server(
         _command(options),
         name="the embedded server",
-        find_url=_announced_url,
-        environment=_environment(options),
+        find_url=announced_url,
+        environment=environment_of(options),
         patience=Patience(timeout_seconds=timeout_seconds, poll_seconds=0.02),
         hint=last_line,
     ) as server:
@@ -76,14 +76,14 @@ def serve_here(options: EmbeddedOptions) -> None:
     check(options)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, _command(options), {**os.environ, **_environment(options)})
+    os.execve(sys.executable, _command(options), {**os.environ, **environment_of(options)})
 
 
 def _command(options: EmbeddedOptions) -> list[str]:
     return [sys.executable, "-m", "nemo_skills_specdec.embedded", to_json(options)]
 
 
-def _environment(options: EmbeddedOptions) -> dict[str, str]:
+def environment_of(options: EmbeddedOptions) -> dict[str, str]:
     """What the server's environment has besides this process': one thread a library, and the options' key, or none."""
     environment = {**_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", API_KEY_VARIABLE: options.api_key or ""}
     root = str(Path(__file__).parents[2])
@@ -93,7 +93,8 @@ def _environment(options: EmbeddedOptions) -> dict[str, str]:
     return environment
 
 
-def _announced_url(printed: str) -> str | None:
+def announced_url(printed: str) -> str | None:
+    """The URL that a server's output announces; None before it does."""
     for line in printed.splitlines(keepends=True):
         if line.startswith('{"host"') and line.endswith("\n"):
             address = msgspec.json.decode(line)
