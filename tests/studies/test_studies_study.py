@@ -63,7 +63,7 @@ def test_every_possible_run_is_made_and_the_others_are_noted(study):
     folder, _, outcome = study
     assert (outcome.done, outcome.failed, outcome.skipped) == (5, 1, 0)
     states = {run.config.label: run.state for run in find_runs(folder)}
-    assert states["default_embedded_eagle-k3_mini_c2"] == "failed"
+    assert states["default_embedded_eagle-k3_mini-small_c2"] == "failed"
     assert list(states.values()).count("finished") == 5
 
 
@@ -143,7 +143,7 @@ def test_repetitions_show_their_spread(study):
     folder, _, _ = study
     summary = json.loads((folder / "summary.json").read_text())
     (repeated,) = summary["repeated"]
-    assert repeated["label"] == "default_embedded_ngram-k5_mini_c2"
+    assert repeated["label"] == "default_embedded_ngram-k5_mini-small_c2"
     assert repeated["figures"]["AL"]["runs"] == 2
     assert repeated["figures"]["AL"]["deviation"] == 0.0
     speeds = repeated["figures"]["output tokens/s"]
@@ -155,7 +155,7 @@ def test_the_summary_for_people_names_definitions_and_what_is_missing(study):
     folder, _, _ = study
     text = (folder / "summary.md").read_text()
     assert "| draft_model-k3 | 8 | 0 |" in text
-    assert "| default_embedded_eagle-k3_mini_c2 | failed | the embedded engine has no eagle-k3" in text
+    assert "| default_embedded_eagle-k3_mini-small_c2 | failed | the embedded engine has no eagle-k3" in text
     assert "AL is the acceptance length 1 + A/D" in text
     assert "no speedup, because the baseline differs in load.concurrency (2 and 4)." in text
 
