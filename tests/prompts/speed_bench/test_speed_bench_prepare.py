@@ -18,7 +18,7 @@ from standin_hub import Fault
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.cache import Cache
-from nemo_skills_specdec.prompts.hub.http import Fetcher, HttpError, OfflineError
+from nemo_skills_specdec.prompts.hub.http import ChangedError, Fetcher, HttpError, OfflineError
 from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.hub.repository import GatedError, TokenError
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest
@@ -318,6 +318,27 @@ def test_a_run_that_failed_goes_on_where_it_was(
     again = [entry.path for entry in invented.hub.log[before:]]
     assert not [path for path in again if "lite/resolve" in path and not path.endswith("test5.jsonl")]
     assert not [path for path in again if "3.0.0" in path or "SPEED-Bench" in path]
+
+
+def test_problems_of_a_file_that_was_replaced_are_read_again(
+    options: Options, fetcher: Fetcher, invented: Invented, tmp_path: Path
+) -> None:
+    run(changed(options, folder=tmp_path / "calm"), fetcher, tmp_path / "calm-cache")
+    place = invented.hub.root / "datasets/livecodebench/code_generation_lite/test5.jsonl"
+    whole = place.read_bytes()
+    invented.hub.faults.append(Fault("test5.jsonl", cut_after=3_500))
+    invented.hub.faults.append(Fault("test5.jsonl", times=9, status=503))
+    with pytest.raises(HttpError, match="HTTP 503"):
+        run(options, fetcher, tmp_path / "cache")
+    invented.hub.faults.clear()
+    place.write_bytes(whole + b"\n")
+    invented.hub.forget()
+    with pytest.raises(ChangedError, match=r"changed at its source .*; its cache entry .* was removed"):
+        run(options, fetcher, tmp_path / "cache")
+    place.write_bytes(whole)
+    invented.hub.forget()
+    run(options, fetcher, tmp_path / "cache")
+    assert files(options.folder) == files(tmp_path / "calm")
 
 
 def published(invented: Invented, *more: dict[str, Any]) -> None:
