@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -39,7 +40,7 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     log: Path
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for a server.
 
     Attributes:
@@ -63,7 +64,7 @@ def running_server(
     log: Path | None = None,
     on_wait: Callable[[float, str], None] | None = None,
     hint: Callable[[str], str | None] | None = None,
-    patience: Patience = Patience(),  # noqa: B008 (frozen)
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 (frozen)
 ) -> Iterator[RunningServer]:
     """Runs a server for as long as the `with` block lasts.
 
@@ -75,7 +76,7 @@ def running_server(
         log: where its output goes; a temporary file, removed afterwards, by default.
         on_wait: called after each look with the seconds waited and the last line printed.
         hint: given everything printed by a server that failed, what the user may do about it.
-        patience: how long to wait for it.
+        timeouts: how long to wait for it.
 
     Raises:
         ServerError: it cannot be started, ended, or was not ready in time; the message holds the end of its log.
@@ -96,12 +97,14 @@ def running_server(
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
-            raise ServerError(f"cannot start {name}: {arguments[0]}: {error.strerror}; is the path right?") from error
+            found = error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC)
+            cure = "free memory or end other processes, and try again" if found else "is the path right?"
+            raise ServerError(f"cannot start {name}: {arguments[0]}: {error.strerror}; {cure}") from error
         try:
-            base_url = _wait(_Waiting(process, log, name, patience, find_url, on_wait, hint))
+            base_url = _wait(_Waiting(process, log, name, timeouts, find_url, on_wait, hint))
             yield RunningServer(base_url=base_url, process_id=process.pid, log=log)
         finally:
-            stop_group(process, patience_seconds=patience.stop_seconds)
+            stop_group(process, patience_seconds=timeouts.stop_seconds)
 
 
 def stop_group(process: subprocess.Popen[bytes], *, patience_seconds: float = STOP_SECONDS) -> None:
@@ -129,7 +132,7 @@ class _Waiting(msgspec.Struct, frozen=True):
     process: subprocess.Popen[bytes]
     log: Path
     name: str
-    patience: Patience
+    timeouts: Timeouts
     find_url: Callable[[str], str | None]
     on_wait: Callable[[float, str], None] | None
     hint: Callable[[str], str | None] | None
@@ -144,17 +147,17 @@ def _wait(waiting: _Waiting) -> str:
         if url is not None and ended is None:
             return url
         waited = time.monotonic() - started
-        if ended is not None or waited > waiting.patience.timeout_seconds:
+        if ended is not None or waited > waiting.timeouts.timeout_seconds:
             problem = (
                 f"ended with code {ended} before it was ready"
                 if ended is not None
-                else (f"was not ready after {waiting.patience.timeout_seconds:.0f} s")
+                else (f"was not ready after {waiting.timeouts.timeout_seconds:.0f} s")
             )
             advice = waiting.hint(printed) if waiting.hint is not None else None
             raise ServerError(f"{waiting.name} {problem}{f': {advice}' if advice else ''}\n{_tail(printed)}")
         if waiting.on_wait is not None:
             waiting.on_wait(waited, last_line(printed))
-        time.sleep(waiting.patience.poll_seconds)
+        time.sleep(waiting.timeouts.poll_seconds)
 
 
 def last_line(printed: str) -> str:

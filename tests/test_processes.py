@@ -1,5 +1,6 @@
 """A child process that is a server: ready, dying, slow, stubborn; and nothing left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from nemo_skills_specdec.errors import ServerError
-from nemo_skills_specdec.processes import Patience, running_server, stop_group
+from nemo_skills_specdec.processes import Timeouts, running_server, stop_group
 
 READY = "import time; print('URL http://127.0.0.1:1', flush=True); time.sleep(60)"
 
@@ -72,7 +73,10 @@ def test_a_server_that_is_never_ready_is_given_up():
     with (
         pytest.raises(ServerError, match="was not ready after 0 s"),
         running_server(
-            python("import time; time.sleep(60)"), name="it", find_url=find_url, patience=Patience(timeout_seconds=0.3)
+            python("import time; time.sleep(60)"),
+            name="it",
+            find_url=find_url,
+            timeouts=Timeouts(timeout_seconds=0.3),
         ),
     ):
         pass
@@ -125,7 +129,7 @@ def test_a_stubborn_server_is_killed():
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print('URL http://x', flush=True)\ntime.sleep(60)\n"
     )
-    with running_server(python(code), name="it", find_url=find_url, patience=Patience(stop_seconds=0.3)) as server:
+    with running_server(python(code), name="it", find_url=find_url, timeouts=Timeouts(stop_seconds=0.3)) as server:
         pass
     assert not is_alive(server.process_id)
 
@@ -165,3 +169,19 @@ def test_a_server_dies_with_a_parent_that_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     assert gone_within(int(note.read_text()), 10)
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [(errno.ENOENT, "is the path right"), (errno.ENOMEM, "free memory"), (errno.EAGAIN, "end other processes")],
+)
+def test_a_program_that_cannot_be_started_is_named_with_a_cure_that_fits(monkeypatch, number, cure):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with (
+        pytest.raises(ServerError, match=f"cannot start it: .*{cure}"),
+        running_server(["program"], name="it", find_url=lambda _: None),
+    ):
+        pass

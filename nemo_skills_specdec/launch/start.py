@@ -18,7 +18,7 @@ from nemo_skills_specdec.launch.hints import hint
 from nemo_skills_specdec.launch.methods import Method, to_embedded, to_llamacpp
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 from nemo_skills_specdec.launch.small_models import model_path
-from nemo_skills_specdec.processes import Patience, running_server
+from nemo_skills_specdec.processes import Timeouts, running_server
 
 OnWait = Callable[[float, str], None]
 _STOP_SECONDS = 45.0
@@ -128,7 +128,7 @@ def _engine(
         log=log,
         on_wait=on_wait,
         hint=hint,
-        patience=Patience(timeout_seconds=server.ready_timeout_seconds, poll_seconds=0.5, stop_seconds=_STOP_SECONDS),
+        timeouts=Timeouts(timeout_seconds=server.ready_timeout_seconds, poll_seconds=0.5, stop_seconds=_STOP_SECONDS),
     ) as running:
         yield Started(
             engine=server.engine,
