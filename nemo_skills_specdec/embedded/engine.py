@@ -19,7 +19,7 @@ import numpy as np
 from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, PromptLookup
 from nemo_skills_specdec.embedded.ledger import Ledger
 from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, TreeAttention, load
-from nemo_skills_specdec.embedded.logprobs import TokenLogprob, token_logprobs
+from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, token_logprobs
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.sampling import (
     SamplingParams,
@@ -335,7 +335,7 @@ class Engine:
         logits: Floats | None,
     ) -> StepOutput:
         emitted, text = sequence.extend(tokens)
-        logprobs: list[TokenLogprob] = []
+        logprobs: list[EmittedLogprob] = []
         if sequence.top_logprobs is not None and logits is not None:
             # vLLM tells what the model says, SGLang what the temperature makes of it.
             scaled = self._dialect == "sglang" and not sequence.params.greedy

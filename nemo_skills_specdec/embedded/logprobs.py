@@ -14,7 +14,7 @@ MOST_TOP_LOGPROBS = 20
 """vLLM's `--max-logprobs`, as it is by default."""
 
 
-class TokenLogprob(msgspec.Struct, frozen=True):
+class EmittedLogprob(msgspec.Struct, frozen=True):
     """One token of a text.
 
     Attributes:
@@ -27,7 +27,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     top: list[tuple[int, float]]
 
 
-def token_logprobs(logits: Floats, tokens: Sequence[int], count: int, *, temperature: float) -> list[TokenLogprob]:
+def token_logprobs(logits: Floats, tokens: Sequence[int], count: int, *, temperature: float) -> list[EmittedLogprob]:
     """Log-probabilities of emitted tokens.
 
     Args:
@@ -42,17 +42,17 @@ def token_logprobs(logits: Floats, tokens: Sequence[int], count: int, *, tempera
         largest = scaled.max()
         scaled -= largest + math.log(np.exp(scaled - largest).sum())
         best = np.argsort(-scaled, kind="stable")[:count].tolist()
-        found.append(TokenLogprob(token, float(scaled[token]), [(item, float(scaled[item])) for item in best]))
+        found.append(EmittedLogprob(token, float(scaled[token]), [(item, float(scaled[item])) for item in best]))
     return found
 
 
-def sampled_first(item: TokenLogprob) -> list[tuple[int, float]]:
+def sampled_first(item: EmittedLogprob) -> list[tuple[int, float]]:
     """vLLM's list: the token itself, then the most likely ones that it is not."""
     return [(item.token, item.logprob), *(pair for pair in item.top if pair[0] != item.token)]
 
 
 def chat_logprobs(
-    items: Iterable[tuple[TokenLogprob, Sequence[tuple[int, float]]]], tokenizer: Tokenizer
+    items: Iterable[tuple[EmittedLogprob, Sequence[tuple[int, float]]]], tokenizer: Tokenizer
 ) -> dict[str, Any]:
     """The `logprobs` of a chat's choice.
 
@@ -73,7 +73,7 @@ def chat_logprobs(
 
 
 def completion_logprobs(
-    items: Sequence[tuple[TokenLogprob, Sequence[tuple[int, float]]]],
+    items: Sequence[tuple[EmittedLogprob, Sequence[tuple[int, float]]]],
     tokenizer: Tokenizer,
     *,
     offsets: Sequence[int],

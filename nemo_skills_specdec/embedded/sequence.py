@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from nemo_skills_specdec.embedded.ledger import RequestSteps
-from nemo_skills_specdec.embedded.logprobs import TokenLogprob
+from nemo_skills_specdec.embedded.logprobs import EmittedLogprob
 from nemo_skills_specdec.embedded.sampling import SamplingParams
 from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer
 
@@ -58,7 +58,7 @@ class Sequence:
     engine: int
     streaming: bool = False
     top_logprobs: int | None = None
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    logprobs: list[EmittedLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     matched: str | int | None = None
     arrived: float = field(default_factory=time.perf_counter)
@@ -133,7 +133,7 @@ class StepOutput(msgspec.Struct, frozen=True):
     text: str
     interval: float
     finish_reason: FinishReason | None
-    logprobs: list[TokenLogprob]
+    logprobs: list[EmittedLogprob]
 
 
 class StepReport(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
-from nemo_skills_specdec.embedded.logprobs import TokenLogprob, chat_logprobs, completion_logprobs
+from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, chat_logprobs, completion_logprobs
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.request_file_writer import RequestFileWriter
@@ -165,7 +165,7 @@ class SglangDialect:
             choice["meta_info"] = self.meta_info(sequence, reply)
         return choice
 
-    def _logprobs(self, reply: Reply, items: list[TokenLogprob]) -> dict[str, Any] | None:
+    def _logprobs(self, reply: Reply, items: list[EmittedLogprob]) -> dict[str, Any] | None:
         count = reply.request.top_logprobs
         if count is None:
             return None

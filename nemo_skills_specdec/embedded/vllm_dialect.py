@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
-from nemo_skills_specdec.embedded.logprobs import TokenLogprob, chat_logprobs, completion_logprobs, sampled_first
+from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, chat_logprobs, completion_logprobs, sampled_first
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
@@ -96,7 +96,7 @@ class VllmDialect:
         return {"index": index, "message": message, **ending, "token_ids": None}
 
     def _logprobs(
-        self, reply: Reply, sequence: Sequence, items: list[TokenLogprob], generated: int
+        self, reply: Reply, sequence: Sequence, items: list[EmittedLogprob], generated: int
     ) -> dict[str, Any] | None:
         """Log-probabilities of the last of `generated` tokens."""
         count = reply.request.top_logprobs

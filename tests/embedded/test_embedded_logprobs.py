@@ -10,7 +10,7 @@ from embedded_helpers import GREEDY, engine, run
 from embedded_http import chat, serving
 
 from nemo_skills_specdec.embedded.llama import KeyValueCache
-from nemo_skills_specdec.embedded.logprobs import TokenLogprob, sampled_first, token_logprobs
+from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, sampled_first, token_logprobs
 from nemo_skills_specdec.embedded.sampling import SamplingParams
 from nemo_skills_specdec.embedded.sequence import StopCriteria
 
@@ -72,8 +72,8 @@ def test_temperature_sharpens_and_probabilities_sum_to_one():
 
 
 def test_vllms_list_begins_with_the_token_itself():
-    assert sampled_first(TokenLogprob(7, -2.0, [(3, -0.1), (7, -2.0)])) == [(7, -2.0), (3, -0.1)]
-    assert sampled_first(TokenLogprob(7, -5.0, [(3, -0.1)])) == [(7, -5.0), (3, -0.1)]
+    assert sampled_first(EmittedLogprob(7, -2.0, [(3, -0.1), (7, -2.0)])) == [(7, -2.0), (3, -0.1)]
+    assert sampled_first(EmittedLogprob(7, -5.0, [(3, -0.1)])) == [(7, -5.0), (3, -0.1)]
 
 
 def on_server(check, **options):
