@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.embedded.options import API_KEY_VARIABLE, EmbeddedOptions, check, to_json
-from nemo_skills_specdec.processes import Patience, last_line, running_server
+from nemo_skills_specdec.processes import Timeouts, last_line, running_server
 
 START_TIMEOUT_SECONDS = 60.0
 
@@ -59,7 +59,7 @@ def start(options: EmbeddedOptions, *, timeout_seconds: float = START_TIMEOUT_SE
         name="the embedded server",
         find_url=announced_url,
         environment=environment_of(options),
-        patience=Patience(timeout_seconds=timeout_seconds, poll_seconds=0.02),
+        timeouts=Timeouts(timeout_seconds=timeout_seconds, poll_seconds=0.02),
         hint=last_line,
     ) as server:
         yield RunningEmbedded(server.base_url, server.process_id, options)
