@@ -14,16 +14,19 @@ from select import POLLIN, POLLOUT
 from typing import Any
 
 from nemo_skills_specdec.client.endpoint import Endpoint
-from nemo_skills_specdec.client.http_response import FramingError, HttpResponse
+from nemo_skills_specdec.client.http_response import READ_BYTES, FramingError, HttpResponse
 
 Address = tuple[Any, ...]
 """An entry of `getaddrinfo`."""
 
-_READ_BYTES = 1 << 16
 _SO_TIMESTAMPNS = 35
 """From the kernel's headers; Python does not name it."""
-_SECONDS_AND_NANOSECONDS = struct.Struct("qq").unpack
-_STAMP_BYTES = 64
+KERNEL_STAMPS = sys.platform.startswith("linux") and sys.maxsize > 2**32
+"""Whether the kernel can be asked to note when each packet arrived."""
+STAMP_BYTES = 64
+"""Room for what the kernel notes."""
+read_stamp = struct.Struct("qq").unpack
+"""Seconds and nanoseconds of the system's clock."""
 
 
 class ConnectError(Exception):
@@ -51,23 +54,26 @@ class Connection:
             Raises ConnectError.
         used: whether an answer has come over it.
         since: when it was opened, or last became idle.
+        response: what is being answered over it; None while it has no request.
         unsent: what the socket would not take yet.
         ended: whether the server has said that nothing more follows.
+        recvmsg: of the socket, for who reads plainly.
         receive: reads once: the bytes and when they arrived, in seconds of the system's clock (0 where the kernel does
-            not tell); None if there is nothing to read, no bytes at the end. Raises OSError.
+            not tell). No bytes if there is nothing to read, or at the end. Raises OSError.
     """
 
     __slots__ = (
         "_endpoint",
         "_incoming",
         "_outgoing",
-        "_recvmsg",
         "_socket",
         "_tls",
         "descriptor",
         "ended",
         "opening",
         "receive",
+        "recvmsg",
+        "response",
         "since",
         "unsent",
         "used",
@@ -85,16 +91,22 @@ class Connection:
         # Small requests must not wait for Nagle; a long prefill must not be taken for a dead connection.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._recvmsg = self._socket.recvmsg
+        self.recvmsg = self._socket.recvmsg
         _ask_for_stamps(self._socket)
         self._endpoint = endpoint
         self._tls: ssl.SSLObject | None = None
         self.descriptor = self._socket.fileno()
         self.used = self.ended = False
         self.since = since
+        self.response: HttpResponse | None = None
         self.unsent = b""
-        self.receive: Callable[[], tuple[bytes, float] | None] = self._receive
+        self.receive: Callable[[], tuple[bytes, float]] = self._receive
         self.opening = self._open(where, context)
+
+    @property
+    def secured(self) -> bool:
+        """Whether TLS lies between."""
+        return self._tls is not None
 
     def write(self, data: bytes) -> None:
         """Sends as much as the socket takes; the rest is left in `unsent`, to be sent by `flush`.
@@ -186,45 +198,43 @@ class Connection:
 
     def _some(self) -> bytes:
         with contextlib.suppress(BlockingIOError):
-            data = self._socket.recv(_READ_BYTES)
+            data = self._socket.recv(READ_BYTES)
             if not data:
                 raise ConnectionError("the server closed the connection")
             return data
         return b""
 
-    def _receive(self) -> tuple[bytes, float] | None:
+    def _receive(self) -> tuple[bytes, float]:
         try:
-            data, extra, _, _ = self._recvmsg(_READ_BYTES, _STAMP_BYTES)
+            data, extra, _, _ = self.recvmsg(READ_BYTES, STAMP_BYTES)
         except BlockingIOError:
-            return None
+            return b"", 0.0
+        if extra:
+            seconds, nanoseconds = read_stamp(extra[0][2])
+            return data, seconds + nanoseconds * 1e-9
         if not data:
             self.ended = True
-        if not extra:
-            return data, 0.0
-        seconds, nanoseconds = _SECONDS_AND_NANOSECONDS(extra[0][2])
-        return data, seconds + nanoseconds * 1e-9
+        return data, 0.0
 
-    def _receive_secured(self) -> tuple[bytes, float] | None:
-        received = self._receive()
+    def _receive_secured(self) -> tuple[bytes, float]:
+        data, at = self._receive()
         assert self._tls is not None
-        if received is None or not received[0]:
-            return received
-        self._incoming.write(received[0])
+        if not data:
+            return data, at
+        self._incoming.write(data)
         pieces = []
         try:
-            while piece := self._tls.read(_READ_BYTES):
+            while piece := self._tls.read(READ_BYTES):
                 pieces.append(piece)
             self.ended = True
         except ssl.SSLWantReadError:
             self._send_outgoing()
         except ssl.SSLZeroReturnError:
             self.ended = True
-        data = b"".join(pieces)
-        return (data, received[1]) if data or self.ended else None
+        return b"".join(pieces), at
 
 
 def _ask_for_stamps(made: socket.socket) -> None:
-    """Asks the kernel to note when each packet arrived, where it can."""
-    if sys.platform.startswith("linux") and sys.maxsize > 2**32:
+    if KERNEL_STAMPS:
         with contextlib.suppress(OSError):
             made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from nemo_skills_specdec.client.exchange import Delays
+
+Counts = npt.NDArray[np.int64]
 
 _SMALLEST = 1e-6
 _BINS_PER_OCTAVE = 16
@@ -28,30 +31,31 @@ class DelayCounts:
             return
         values = np.maximum(np.asarray(block), _SMALLEST)
         bins = np.minimum(np.log2(values / _SMALLEST) * _BINS_PER_OCTAVE, _BINS - 1).astype(np.int64)
-        self._counts += np.bincount(bins, minlength=_BINS)
-        top, p99 = float(values.max()), float(np.percentile(values, 99))
+        counts = np.bincount(bins, minlength=_BINS)
+        self._counts += counts
+        top = float(values.max())
+        p99 = min(_percentile(counts, 0.99), top)
         self._max = max(self._max, top)
         self._first = self._first or (p99, top)
         self._worst_p99 = max(self._worst_p99 or 0.0, p99)
 
     def delays(self) -> Delays:
-        """What was counted. Percentiles of the whole are upper edges of bins, so up to 4.5 % too large."""
+        """What was counted. Percentiles are upper edges of bins, so up to 4.5 % too large."""
         total = int(self._counts.sum())
         if not total or self._first is None:
             return Delays(samples=0)
-        below = np.cumsum(self._counts)
-
-        def percentile(share: float) -> float:
-            found = int(np.searchsorted(below, share * total))
-            return min(_SMALLEST * float(2.0 ** ((found + 1) / _BINS_PER_OCTAVE)), self._max)
-
         first_p99, first_max = self._first
         return Delays(
             samples=total,
-            p50_seconds=percentile(0.5),
-            p99_seconds=percentile(0.99),
+            p50_seconds=min(_percentile(self._counts, 0.5), self._max),
+            p99_seconds=min(_percentile(self._counts, 0.99), self._max),
             max_seconds=self._max,
             opening_p99_seconds=first_p99,
             opening_max_seconds=first_max,
             worst_second_p99_seconds=self._worst_p99,
         )
+
+
+def _percentile(counts: Counts, share: float) -> float:
+    found = int(np.searchsorted(np.cumsum(counts), share * int(counts.sum())))
+    return _SMALLEST * float(2.0 ** ((found + 1) / _BINS_PER_OCTAVE))

@@ -30,7 +30,7 @@ from nemo_skills_specdec.client.turn import Ending, Turn, Work
 from nemo_skills_specdec.records import Outcome
 
 _ERROR_BODY = 1 << 16
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.1
 """How often endings are looked for that nobody waits for; waking this thread for each would slow down the reading."""
 
 

@@ -7,9 +7,14 @@ the last bytes of a chunk may look like the end of everything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal
 
+import msgspec
+
+READ_BYTES = 1 << 16
+"""Bytes of one read at most."""
 MAX_HEAD = 1 << 16
 """Bytes of a head, of a line that gives a chunk's size, or of a line of the trailer."""
 
@@ -24,6 +29,41 @@ class FramingError(Exception):
     """What arrived is not HTTP, or longer than allowed; the connection cannot be used any more."""
 
 
+class _Head(msgspec.Struct, frozen=True):
+    """What a head says, and how the body that follows ends."""
+
+    status: int
+    headers: Mapping[str, str]
+    closes: bool
+    part: _Part
+    length: int
+
+
+@lru_cache(maxsize=256)
+def _read_head(head: bytes) -> _Head:
+    """Parses a head (RFC 9112, 6.3). Servers send the same one again and again, but for its date."""
+    first, *lines = head.decode("latin-1").split("\n")
+    line = _STATUS_LINE.match(first.strip())
+    if line is None:
+        raise FramingError("what the server sent is not HTTP (no status)")
+    headers = {}
+    for header in lines:
+        name, _, value = header.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    status, options = int(line[2]), headers.get("connection", "").lower()
+    closes = "close" in options or (line[1] == "0" and "keep-alive" not in options)
+    length = headers.get("content-length")
+    if status in (204, 304):
+        return _Head(status, headers, closes, "end", 0)
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        return _Head(status, headers, closes, "size", 0)
+    if length is None:
+        return _Head(status, headers, True, "rest", 0)
+    if not (length.isascii() and length.isdigit() and len(length) < 16):
+        raise FramingError("what the server sent is not HTTP (a content-length that is not a number)")
+    return _Head(status, headers, closes, "length" if int(length) else "end", int(length))
+
+
 class HttpResponse:
     """Reads one response from the bytes of a connection.
 
@@ -32,12 +72,12 @@ class HttpResponse:
         headers: names in lower case; of repeated ones the last.
         pieces: the body as it came, without the framing: never empty, no piece from two reads.
         times: when each piece arrived.
-        size: bytes of the whole response so far.
         closes: whether the connection ends with this response.
+        size: bytes of it so far, as of the last `feed` or `count`.
     """
 
     __slots__ = (
-        "_at_size",
+        "_counted",
         "_limit",
         "_missing",
         "_part",
@@ -52,16 +92,19 @@ class HttpResponse:
 
     def __init__(self, limit: int) -> None:
         self.status: int | None = None
-        self.headers: dict[str, str] = {}
+        self.headers: Mapping[str, str] = {}
         self.pieces: list[bytes] = []
         self.times: list[float] = []
-        self.size = 0
         self.closes = False
+        self.size = self._counted = self._missing = 0
         self._limit = limit
         self._part: _Part = "head"
         self._rest = b""
-        self._missing = 0
-        self._at_size = False
+
+    @property
+    def at_chunk(self) -> bool:
+        """Whether a chunk begins with the next byte. Who reads a whole one may add it to `pieces` and `times`."""
+        return self._part == "size" and not self._rest
 
     def feed(self, data: bytes, at: float) -> bool:
         """Takes what was read at a time; whether the response is complete.
@@ -69,25 +112,23 @@ class HttpResponse:
         Raises:
             FramingError: what came is not HTTP, or is too much.
         """
+        self.count()
         self.size += len(data)
-        if self._at_size:
-            # Nearly every read is one whole chunk.
-            cut = data.find(b"\r\n")
-            try:
-                length = int(data[:cut], 16) if cut > 0 else 0
-            except ValueError:
-                length = 0
-            if length > 0 and length == len(data) - cut - 4 and data.endswith(b"\r\n"):
-                self.pieces.append(data[cut + 2 : -2])
-                self.times.append(at)
-                if self.size > self._limit:
-                    raise FramingError(f"the answer is longer than {self._limit} bytes")
-                return False
         self._walk(data, at)
-        self._at_size = self._part == "size" and not self._rest
+        self._counted = len(self.pieces)
+        return self._part == "end"
+
+    def count(self) -> None:
+        """Counts the pieces that were added by others.
+
+        Raises:
+            FramingError: the response is too long.
+        """
+        if self._counted < len(self.pieces):
+            self.size += sum(map(len, self.pieces[self._counted :]))
+            self._counted = len(self.pieces)
         if self.size > self._limit:
             raise FramingError(f"the answer is longer than {self._limit} bytes")
-        return self._part == "end"
 
     def end(self) -> bool:
         """Takes note that the server closed the connection; whether the response is complete by it."""
@@ -117,37 +158,11 @@ class HttpResponse:
         found = _HEAD_END.search(data, position)
         if found is None:
             return None
-        first, *lines = data[position : found.start()].decode("latin-1").split("\n")
-        line = _STATUS_LINE.match(first.strip())
-        if line is None:
-            raise FramingError("what the server sent is not HTTP (no status)")
-        status = int(line[2])
-        if 100 <= status < 200 and status != 101:
-            return found.end()
-        for header in lines:
-            name, _, value = header.partition(":")
-            self.headers[name.strip().lower()] = value.strip()
-        self.status = status
-        self._choose_framing(old=line[1] == "0")
+        head = _read_head(data[position : found.start()])
+        if not 100 <= head.status < 200 or head.status == 101:
+            self.status, self.headers, self.closes = head.status, head.headers, head.closes
+            self._part, self._missing = head.part, head.length
         return found.end()
-
-    def _choose_framing(self, *, old: bool) -> None:
-        """How the body ends (RFC 9112, 6.3)."""
-        headers = self.headers
-        options = headers.get("connection", "").lower()
-        self.closes = "close" in options or (old and "keep-alive" not in options)
-        length = headers.get("content-length")
-        if self.status in (204, 304):
-            self._part = "end"
-        elif "chunked" in headers.get("transfer-encoding", "").lower():
-            self._part = "size"
-        elif length is not None:
-            if not (length.isascii() and length.isdigit() and len(length) < 16):
-                raise FramingError("what the server sent is not HTTP (a content-length that is not a number)")
-            self._missing = int(length)
-            self._part = "length" if self._missing else "end"
-        else:
-            self._part, self.closes = "rest", True
 
     def _size(self, data: bytes, position: int, _at: float) -> int | None:
         cut = data.find(b"\r\n", position)

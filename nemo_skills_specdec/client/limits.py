@@ -12,6 +12,7 @@ from nemo_skills_specdec.client.exchange import RequestOptions
 _OTHER_FILES = 64
 """Descriptors left to the rest of the process."""
 _SWITCH_SECONDS = 0.0002
+_ALLOCATIONS = 50_000
 _LONGEST_ANSWER = 1 << 28
 _BYTES_PER_TOKEN = 1 << 14
 
@@ -42,12 +43,14 @@ def answer_limit(request: RequestOptions) -> int:
 
 @contextlib.contextmanager
 def quick_reactions() -> Iterator[None]:
-    """While it lasts, threads hand over sooner, and garbage collection passes over what is there already."""
-    interval = sys.getswitchinterval()
+    """While it lasts, threads hand over sooner, and garbage is looked for rarely and only among what is new."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(_ALLOCATIONS, *thresholds[1:])
     gc.freeze()
     try:
         yield
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval)

@@ -14,12 +14,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
 
-from nemo_skills_specdec.client.connection import Connection
+from nemo_skills_specdec.client.connection import KERNEL_STAMPS, STAMP_BYTES, Connection, read_stamp
 from nemo_skills_specdec.client.delays import DelayCounts
 from nemo_skills_specdec.client.exchange import Exchange
 from nemo_skills_specdec.client.faults import one_line
 from nemo_skills_specdec.client.finish import Finisher
-from nemo_skills_specdec.client.http_response import FramingError, HttpResponse
+from nemo_skills_specdec.client.http_response import READ_BYTES, FramingError, HttpResponse
 from nemo_skills_specdec.client.poller import Poller
 from nemo_skills_specdec.client.pool import ConnectionPool
 from nemo_skills_specdec.client.sse import read_events
@@ -35,6 +35,8 @@ _CLOSED_BEFORE_SECONDS = 0.5
 _DRAIN_SECONDS = 2.0
 """How long after `[DONE]` the end of the HTTP response is awaited before its connection is given up."""
 _TICK_SECONDS = 0.05
+_LARGE = 4096
+"""Chunks from here on are counted at once; the sizes of smaller ones are looked at every second."""
 _SENDS_IN_A_ROW = 32
 _REFUSALS_TO_GIVE_UP = 8
 _SECONDS_TO_GIVE_UP = 15.0
@@ -48,7 +50,7 @@ class ClientLoop:
         ended_at: when it was over.
         started: of each row, whether it was sent.
         gave_up: why no further conversation was started, if nothing ever accepted a connection.
-        stamped: whether the kernel gave the times of arrival.
+        kernel_times: whether the kernel gave the times of arrival.
         lateness: from the arrival of bytes until they were read.
         dispatch: from when a request could be sent until it was.
         finisher: where what came back goes.
@@ -67,7 +69,7 @@ class ClientLoop:
         self.started_at = self.ended_at = clock()
         self.started = bytearray(len(work.rows))
         self.gave_up: str | None = None
-        self.stamped = False
+        self.kernel_times = KERNEL_STAMPS
         self.lateness, self.dispatch = DelayCounts(), DelayCounts()
         self._work, self._clock, self._stop = work, clock, stop
         self._poller = Poller()
@@ -101,7 +103,7 @@ class ClientLoop:
                 more = self._start_due()
                 if self._waiting or self._again:
                     self.pool.open(len(self._waiting) + len(self._again))
-                self._poll(0.0 if more else self._wait())
+                self._read(0.0 if more else self._until())
                 if self._clock() >= self._tick_at:
                     self._tick()
                 if self._stop.is_set() and not interrupted:
@@ -119,51 +121,113 @@ class ClientLoop:
             raise self.finisher.error
         return interrupted
 
-    def _poll(self, timeout: float) -> None:
-        """Waits, and takes in what has arrived. This is the hot path: everything else happens once a request."""
-        wall, connections, turns, late = time.time, self.pool.by_descriptor, self._turns, self._late
-        ready = self._poller.poll(timeout)
-        woke = self._clock()
-        for descriptor, events in ready:
-            connection = connections.get(descriptor)
-            if connection is None:
-                self._take_back()
-                continue
-            turn = turns.get(connection)
-            if turn is None or turn.response is None:
-                self.pool.attend(connection)
-                continue
-            if events & POLLOUT:
-                self._go_on_sending(connection)
-                if not events & ~POLLOUT:
+    def _read(self, until: float) -> None:
+        """Takes in what arrives until then, or until there is something else to do; at least what is there already.
+
+        This is the hot path. It calls little and touches little memory.
+        """
+        wall, clock, poll = time.time, self._clock, self._poller.poll
+        at_chunks, late, skew = self.pool.at_chunks, self._late, self._skew
+        self._turned_up = False
+        now = clock()
+        while not self._turned_up:
+            ready = poll(max(until - now, 0.0))
+            if not self.kernel_times:
+                now = clock()
+            for descriptor, events in ready:
+                try:
+                    recvmsg, keep, keep_time = at_chunks[descriptor]
+                    data, stamps, _, _ = recvmsg(READ_BYTES, STAMP_BYTES)
+                except KeyError:
+                    self._attend(descriptor, events)
                     continue
-            try:
-                received = connection.receive()
-                if received is None:
+                except BlockingIOError:
                     continue
-                data, stamp = received
-                if stamp:
-                    late.append(wall() - stamp)
-                    at = stamp - self._skew
+                except OSError as error:
+                    self._lost(self.pool.by_descriptor[descriptor], error.strerror or str(error))
+                    continue
+                if stamps:
+                    seconds, nanoseconds = read_stamp(stamps[0][2])
+                    at = seconds + nanoseconds * 1e-9
+                    late.append(wall() - at)
+                    at -= skew
                 else:
-                    at = self._clock()
-                    late.append(at - woke)
-                whole = turn.response.feed(data, at)
-            except FramingError as error:
-                self._end(connection, "failed", str(error))
-                continue
-            except OSError as error:
-                self._lost(connection, turn, error.strerror or str(error))
-                continue
-            if whole or (connection.ended and turn.response.end()):
-                self._whole(connection, turn, at)
-            elif connection.ended:
-                self._lost(connection, turn, "")
+                    at = clock()
+                    if data:
+                        self.kernel_times = False
+                        late.append(at - now)
+                # Nearly every read is one whole chunk of a few hundred bytes.
+                cut = data.find(b"\r\n")
+                try:
+                    if cut > 0 and 0 < int(data[:cut], 16) == len(data) - cut - 4 < _LARGE and data[-2:] == b"\r\n":
+                        keep(data[cut + 2 : -2])
+                        keep_time(at)
+                        continue
+                except ValueError:
+                    pass
+                self._take_in(self.pool.by_descriptor[descriptor], data, at, ended=not data)
+            now = clock()
+            if now >= until:
+                break
         while self.pool.opened:
             self._use(self.pool.opened.popleft())
         while self.pool.failures:
             self._unreachable(self.pool.failures.popleft())
         self.pool.close_dropped()
+
+    def _attend(self, descriptor: int, events: int) -> None:
+        """Looks after connections that are not at the beginning of a chunk, and after the finisher."""
+        connection = self.pool.by_descriptor.get(descriptor)
+        if connection is None:
+            self._turned_up = True
+            self._take_back()
+            return
+        if connection.response is None:
+            self._turned_up = True
+            self.pool.attend(connection)
+            return
+        if events & POLLOUT:
+            self._go_on_sending(connection)
+        if not events & ~POLLOUT:
+            return
+        try:
+            data, stamp = connection.receive()
+        except OSError as error:
+            self._lost(connection, error.strerror or str(error))
+            return
+        if data or connection.ended:
+            if stamp:
+                self._late.append(time.time() - stamp)
+            self._take_in(connection, data, stamp - self._skew if stamp else self._clock(), ended=connection.ended)
+
+    def _take_in(self, connection: Connection, data: bytes, at: float, *, ended: bool) -> None:
+        """Takes what was read from a connection whose response goes on, or ends with it."""
+        response = connection.response
+        assert response is not None
+        self.pool.at_chunks.pop(connection.descriptor, None)
+        try:
+            whole = response.feed(data, at) or (ended and response.end())
+        except FramingError as error:
+            self._end(connection, "failed", str(error))
+            return
+        if not whole:
+            if ended:
+                self._lost(connection, "")
+            elif response.at_chunk and not (connection.secured or connection.unsent):
+                self.pool.at_chunks[connection.descriptor] = (
+                    connection.recvmsg,
+                    response.pieces.append,
+                    response.times.append,
+                )
+            return
+        turn = self._turns.pop(connection)
+        del self._deadlines[connection]
+        connection.used = True
+        self._over(turn, "answered", at)
+        if response.closes or ended or connection.unsent:
+            self.pool.drop(connection)
+        else:
+            self._use(connection)
 
     def _start_due(self) -> bool:
         """Starts what is due; whether there may be more of it."""
@@ -185,12 +249,11 @@ class ClientLoop:
             self._send(Turn(start.index, 0, work.requests[start.index], [], due, ready, ready))
         return True
 
-    def _wait(self) -> float:
-        """Seconds until something is to be done that no socket tells of."""
-        until = self._tick_at
+    def _until(self) -> float:
+        """When something is to be done that no socket tells of."""
         if self._free and self._next < len(self._work.starts):
-            until = min(until, self.started_at + (self._work.starts[self._next].offset or 0.0))
-        return max(until - self._clock(), 0.0)
+            return min(self._tick_at, self.started_at + (self._work.starts[self._next].offset or 0.0))
+        return self._tick_at
 
     def _send(self, turn: Turn) -> None:
         connection = self.pool.take()
@@ -208,7 +271,7 @@ class ClientLoop:
             self.pool.give(connection)
 
     def _transmit(self, connection: Connection, turn: Turn) -> None:
-        turn.response = HttpResponse(self._work.answer_limit)
+        connection.response = turn.response = HttpResponse(self._work.answer_limit)
         turn.sent_at = self._clock()
         self._turns[connection] = turn
         self._deadlines[connection] = turn.sent_at + self._work.timeout_seconds
@@ -232,24 +295,15 @@ class ClientLoop:
         if not connection.unsent:
             self._poller.modify(connection.descriptor, POLLIN)
 
-    def _whole(self, connection: Connection, turn: Turn, at: float) -> None:
-        del self._turns[connection], self._deadlines[connection]
-        connection.used = True
-        self._over(turn, "answered", at)
-        assert turn.response is not None
-        if turn.response.closes or connection.ended or connection.unsent:
-            self.pool.drop(connection)
-        else:
-            self._use(connection)
-
-    def _lost(self, connection: Connection, turn: Turn, detail: str) -> None:
+    def _lost(self, connection: Connection, detail: str) -> None:
         """The connection broke. One kept by a server that closed it all the same was read by nobody."""
-        assert turn.response is not None
+        turn = self._turns[connection]
         soon = self._clock() - turn.sent_at < _CLOSED_BEFORE_SECONDS
-        if not (connection.used and soon and turn.response.size == 0):
+        if not (connection.used and soon and turn.response is not None and turn.response.size == 0):
             self._end(connection, "lost", detail)
             return
         self._forget(connection)
+        self._turned_up = True
         turn.num_resends += 1
         turn.response = None
         self._again.append(turn)
@@ -264,6 +318,7 @@ class ClientLoop:
         self.pool.drop(connection)
 
     def _over(self, turn: Turn, outcome: Outcome, at: float, detail: str = "") -> None:
+        self._turned_up = True
         awaited = turn.number + 1 < len(self._work.turns[turn.index])
         if awaited:
             self._awaited += 1
@@ -320,7 +375,7 @@ class ClientLoop:
         if now - self._second >= 1:
             self._second = now
             self._count_delays()
-            self._give_up_draining(now)
+            self._sweep(now)
         self.pool.expire()
         self.pool.open(len(self._waiting) + len(self._again) + max(self._due_soon(now) - self.pool.num_idle, 0))
 
@@ -330,13 +385,21 @@ class ClientLoop:
         self._late.clear()
         self._delays.clear()
 
-    def _give_up_draining(self, now: float) -> None:
-        """Ends answers whose `[DONE]` came long ago, though their HTTP response does not end."""
+    def _sweep(self, now: float) -> None:
+        """Looks at the answers in flight: at their sizes, and whether they are over but for HTTP.
+
+        Some servers do not end the HTTP response after `[DONE]`.
+        """
         for connection, turn in list(self._turns.items()):
             response = turn.response
-            if response is None or not response.times or now - response.times[-1] < _DRAIN_SECONDS:
+            if response is None or not response.times:
                 continue
-            if b"[DONE]" in b"".join(response.pieces[-8:]):
+            try:
+                response.count()
+            except FramingError as error:
+                self._end(connection, "failed", str(error))
+                continue
+            if now - response.times[-1] > _DRAIN_SECONDS and b"[DONE]" in b"".join(response.pieces[-8:]):
                 done_at = read_events(response.pieces, response.times, ended=False).done_at
                 if done_at is not None:
                     self._forget(connection)
@@ -362,7 +425,7 @@ class ClientLoop:
             left -= self.pool.open(left + self.pool.num_opening)
             if self.pool.lowered is not None:
                 left = 0
-            self._poll(_TICK_SECONDS)
+            self._read(self._clock() + _TICK_SECONDS)
             self.pool.expire()
         self.pool.keep_idle()
 

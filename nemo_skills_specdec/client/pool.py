@@ -7,6 +7,7 @@ import ssl
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
+from typing import Any
 
 from nemo_skills_specdec.client.connection import Address, ConnectError, Connection, resolve
 from nemo_skills_specdec.client.endpoint import Endpoint
@@ -22,11 +23,16 @@ is just being closed and fail through no fault of the server."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
+ChunkRead = tuple[Callable[[int, int], Any], Callable[[bytes], None], Callable[[float], None]]
+
+
 class ConnectionPool:
     """Every connection of a run, by what it does: opening, idle, or with a request.
 
     Attributes:
         by_descriptor: all that are open.
+        at_chunks: those whose response goes on with a new chunk, without TLS: how to read, and where to keep the chunk
+            and its time.
         opened: those that have just become ready for a request, to be taken from here.
         failures: why connections could not be opened, to be taken from here.
         connected: whether one ever was.
@@ -43,6 +49,7 @@ class ConnectionPool:
         timeout_seconds: float,
     ) -> None:
         self.by_descriptor: dict[int, Connection] = {}
+        self.at_chunks: dict[int, ChunkRead] = {}
         self.opened: deque[Connection] = deque()
         self.failures: deque[str] = deque()
         self.connected = self.failed = False
@@ -90,6 +97,8 @@ class ConnectionPool:
     def give(self, connection: Connection) -> None:
         """Takes a connection as idle."""
         connection.since = self._clock()
+        connection.response = None
+        self.at_chunks.pop(connection.descriptor, None)
         self._idle[connection] = None
 
     def keep_idle(self) -> None:
@@ -101,7 +110,8 @@ class ConnectionPool:
         """Goes on with a connection that has no request, and whose socket is ready."""
         if connection not in self._opening:
             try:
-                if connection.receive() is not None:
+                data, _ = connection.receive()
+                if data or connection.ended:
                     self.drop(connection)  # closed by the server, or about to be
             except OSError:
                 self.drop(connection)
@@ -122,6 +132,7 @@ class ConnectionPool:
         """Gives a connection up. Its socket is closed by `close_dropped`."""
         self._opening.pop(connection, None)
         self._idle.pop(connection, None)
+        self.at_chunks.pop(connection.descriptor, None)
         if self.by_descriptor.pop(connection.descriptor, None) is not None:
             self._poller.unregister(connection.descriptor)
             self._dropped.append(connection)

@@ -85,7 +85,7 @@ def send_all(
         started_at=loop.started_at,
         ended_at=loop.ended_at,
         lateness=loop.lateness.delays(),
-        kernel_times=loop.stamped,
+        kernel_times=loop.kernel_times,
         dispatch=loop.dispatch.delays(),
         lowered_concurrency=loop.pool.lowered if places == wanted else places,
     )

@@ -13,6 +13,7 @@ DONE = b"[DONE]"
 MAX_EVENT = 1 << 24
 """Bytes of one event; no honest one comes near."""
 
+_LONGEST_DONE = len(b"data: [DONE]\n\n")
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"\n[\r\n]|\r\r")
 
@@ -40,9 +41,22 @@ def read_events(pieces: Sequence[bytes], times: Sequence[float], *, ended: bool 
         ended: whether nothing follows. What is left is an event then: some servers leave out the last blank line.
     """
     stream = EventStream()
+    frames, frame_times = stream.frames, stream.times
     kept: list[bytes] = []
     length = 0
     for piece, at in zip(pieces, times, strict=True):
+        # Nearly every piece is one event of one line.
+        if (
+            not kept
+            and piece.startswith(b"data: ")
+            and piece.endswith(b"\n\n")
+            and piece.count(b"\n") == 2
+            and b"\r" not in piece
+            and len(piece) > _LONGEST_DONE
+        ):
+            frames.append(piece[6:-2])
+            frame_times.append(at)
+            continue
         if kept and piece:
             kept.append(piece)
             length += len(piece)
