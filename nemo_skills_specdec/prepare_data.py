@@ -5,7 +5,11 @@ Its `prepare.py` is `sys.exit(main("speed-bench", sys.argv[1:], default_folder=P
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -52,11 +56,42 @@ def main(
             raise typer.Exit(1)
 
     app.command(help=f"Prepare {name}.")(command)
+    mark = _mark_of_failure(name, argv)
+    if mark is not None and mark.exists():
+        _say(f"{name}: not tried again, since the same preparation has just failed; see its message above")
+        return 2
     try:
         app(args=list(argv), prog_name=f"{name}/prepare.py")
     except SystemExit as stopped:
-        return stopped.code if isinstance(stopped.code, int) else 0
+        code = stopped.code if isinstance(stopped.code, int) else 0
+        if code and mark is not None:
+            with contextlib.suppress(OSError):
+                mark.touch()
+        return code
     return 0
+
+
+def _mark_of_failure(name: str, argv: Sequence[str]) -> Path | None:
+    """A file that is there once this preparation has failed under the same caller; None if nobody calls again.
+
+    `ns prepare_data` calls a script that fails up to three times more, with the same arguments and environment, so
+    that the one message that matters drowns in repetitions. Its process is told by number and start time.
+    """
+    process = os.getppid()
+    for _ in range(3):
+        folder = Path("/proc") / str(process)
+        try:
+            command = (folder / "cmdline").read_bytes()
+            # After the name in parentheses, which may hold spaces: state, parent, ..., start time in ticks.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        if b"nemo_skills.dataset.prepare" in command:
+            told = f"{process} {fields[19]} {os.getuid()} {name} {list(argv)}"
+            digest = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+            return Path(tempfile.gettempdir()) / f"specdec-prepare-{digest}.failed"
+        process = int(fields[1])
+    return None
 
 
 def _say(line: str) -> None:

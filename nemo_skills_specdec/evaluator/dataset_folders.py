@@ -14,12 +14,26 @@ import msgspec
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prepare_data import main as prepare_set
+from nemo_skills_specdec.prompts.catalog import base_name
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 
-SHIPPED = ("speed-bench", "speed-bench-specdec", "spec-bench", "mini")
-"""Folders of the repository. The second is the first under a name that no NeMo-Skills has as a built-in."""
+SHIPPED = (
+    "speed-bench",
+    "speed-bench-specdec",
+    "spec-bench",
+    "mini",
+    "mt-bench-specdec",
+    "gsm8k-specdec",
+    "humaneval-specdec",
+    "math-500-specdec",
+    "mbpp-specdec",
+    "speculator_benchmarks",
+)
+"""Folders of the repository, one for each prompt set that needs no more than its name.
 
-ALIAS = "-specdec"
+A name with `-specdec` is the prompt set of the name before it: NeMo-Skills has, or had, a benchmark of that name which
+measures something else.
+"""
 
 _SETTINGS = '''"""{name} for NeMo-Skills, measured by nemo_skills_specdec: settings only."""
 
@@ -54,19 +68,14 @@ def folder_files(name: str) -> dict[str, bytes]:
     Args:
         name: of the prompt set, or `<name>-specdec`, which is the same set under a name of its own.
     """
-    split = "qualitative" if prompt_set(name) == "speed-bench" else "test"
+    split = "qualitative" if base_name(name) == "speed-bench" else "test"
     files = {
         "__init__.py": _SETTINGS.format(name=name, split=split).encode(),
         "prepare.py": _PREPARE.format(name=name).encode(),
     }
-    if prompt_set(name) == "mini":
+    if base_name(name) == "mini":
         files["test.jsonl"] = b"".join(msgspec.json.encode(row) + b"\n" for row in load_mini())
     return files
-
-
-def prompt_set(name: str) -> str:
-    """The prompt set behind the name of a dataset folder."""
-    return name.removesuffix(ALIAS)
 
 
 def write_dataset_folder(name: str, data_dir: Path) -> Path:
@@ -102,7 +111,7 @@ def prepare_folder(folder: Path, argv: Sequence[str]) -> int:
         Exit code: 0 fine, 1 the result is not fit for use, 2 wrong use or cannot run.
     """
     return prepare_set(
-        prompt_set(folder.name),
+        base_name(folder.name),
         argv,
         default_folder=folder,
         folder_in=lambda data_dir: write_dataset_folder(folder.name, data_dir),

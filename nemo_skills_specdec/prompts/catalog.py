@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
-from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
+from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH, PromptSet, SetOptions
 from nemo_skills_specdec.prompts.rows import SUFFIXES, is_prompt_file, prompt_file_stem
 from nemo_skills_specdec.prompts.sets.hub_sets import load_hub_set, load_speculator_benchmarks
 from nemo_skills_specdec.prompts.sets.local_files import load_local_file
@@ -35,6 +35,16 @@ NO_CONFIGS = frozenset({"spec-bench", "mt-bench", "random"})
 """Prompt sets that are not data sets on the hub with their configs."""
 
 
+ALIAS = "-specdec"
+"""What NeMo-Skills' dataset folders put behind a name that NeMo-Skills has as a built-in."""
+
+
+def base_name(name: str) -> str:
+    """The name of a prompt set without the suffix of NeMo-Skills' dataset folders."""
+    base = name.removesuffix(ALIAS)
+    return base if base in NAMES or base == SPEED_BENCH else name
+
+
 def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet:
     """Loads a prompt set.
 
@@ -54,8 +64,8 @@ def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet
         loaded = load_hub_set(name, access, options)
     else:
         raise UsageError(
-            f"there is no prompt set {name!r}; choose one of: speed-bench, {', '.join(NAMES)}, org/name of a data set "
-            f"on the hub, or the path of a file ({', '.join(SUFFIXES)})"
+            f"there is no prompt set {name!r}; choose one of: {SPEED_BENCH}, {', '.join(NAMES)}, org/name of a data "
+            f"set on the hub, or the path of a file ({', '.join(SUFFIXES)})"
         )
     return _with_distinct_ids(loaded)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prompts.catalog import NAMES, folder_name
-from nemo_skills_specdec.prompts.preparation import DEFAULT_CONFIG, SET_CONFIG, SPEED_BENCH
+from nemo_skills_specdec.prompts.catalog import NAMES, base_name, folder_name
+from nemo_skills_specdec.prompts.preparation import DEFAULT_CONFIG, SET_CONFIG
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir, prepared_file, prepared_names
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest
 from nemo_skills_specdec.prompts.prepared.rows import stored_rows
 from nemo_skills_specdec.prompts.prepared.verify import verify_file
+from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 from nemo_skills_specdec.prompts.rows import is_prompt_file, prompt_file_stem, read_rows, select
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 from nemo_skills_specdec.prompts.speed_bench.schema import check_config
@@ -97,27 +98,28 @@ def load_with_findings(
 
 
 def _load(name: str | Path, config: str | None, data_dir: Path | None, column: str | None) -> LoadedPrompts:
-    if isinstance(name, Path) or is_prompt_file(name):
+    if isinstance(name, Path) or is_prompt_file(name) or (base_name(name) not in NAMES and Path(name).is_file()):
         read = read_rows(Path(name), column=column)
         return LoadedPrompts(name=prompt_file_stem(str(name)), rows=read.rows, findings=read.findings)
     if column is not None:
         raise UsageError(f"--column is for files of prompts, and {name} is a prompt set; drop it")
-    if name == "mini":
-        title = name if config in (None, "full") else f"{name}/{config}"
+    if base_name(name) == "mini":
+        title = "mini" if config in (None, "full") else f"mini/{config}"
         return LoadedPrompts(name=title, rows=load_mini(config or "full"), findings=[])
     return _load_prepared(name, config, data_dir)
 
 
 def _load_prepared(name: str, config: str | None, data_dir: Path | None) -> LoadedPrompts:
-    wanted = (config or DEFAULT_CONFIG) if name == SPEED_BENCH else (config or SET_CONFIG)
-    if name == SPEED_BENCH:
+    set_name = base_name(name)
+    wanted = config or (DEFAULT_CONFIG if set_name == SPEED_BENCH else SET_CONFIG)
+    if set_name == SPEED_BENCH:
         check_config(wanted)
-    elif name not in NAMES and "/" not in name:
+    elif set_name not in NAMES and "/" not in name:
         raise UsageError(f"there is no prompt set {name!r}; choose one of: {SPEED_BENCH}, {', '.join(NAMES)}")
     base = data_dir or default_data_dir()
     folder = next((place for place in (base / folder_name(name), base) if wanted in prepared_names(place)), None)
     if folder is None:
-        option = f" --config {wanted}" if name == SPEED_BENCH else ""
+        option = f" --config {wanted}" if set_name == SPEED_BENCH else ""
         where = f" --data-dir {data_dir}" if data_dir else ""
         raise UsageError(f"{name} is not prepared in {base}; run: ns-specdec prepare {name}{option}{where}")
     path = prepared_file(folder, wanted)
@@ -125,7 +127,7 @@ def _load_prepared(name: str, config: str | None, data_dir: Path | None) -> Load
     if not verification.ok:
         reasons = "; ".join(remark.message for remark in verification.findings if remark.severity == "invalid")
         raise UsageError(f"{path} must not be used: {reasons}")
-    if manifest is not None and manifest.benchmark not in (name, folder_name(name)):
+    if manifest is not None and manifest.benchmark not in (set_name, folder_name(name)):
         raise UsageError(f"{path} holds {manifest.benchmark}, not {name}; give another --data-dir")
-    title = f"{name}/{wanted}" if name == SPEED_BENCH else name
+    title = f"{set_name}/{wanted}" if set_name == SPEED_BENCH else set_name
     return LoadedPrompts(name=title, rows=list(stored_rows(path)), findings=verification.findings, manifest=manifest)

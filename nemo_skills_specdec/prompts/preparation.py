@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.files import cache_root
-from nemo_skills_specdec.prompts.catalog import NAMES, NO_CONFIGS, folder_name, load_prompt_set
+from nemo_skills_specdec.prompts.catalog import NAMES, NO_CONFIGS, base_name, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.checking import verify
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
@@ -18,14 +18,13 @@ from nemo_skills_specdec.prompts.prepare_options import PrepareFlags
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared
 from nemo_skills_specdec.prompts.prepared.verify import Verification
-from nemo_skills_specdec.prompts.prompt_set import SetOptions
+from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH, SetOptions
 from nemo_skills_specdec.prompts.rows import first_of_each, is_prompt_file
 from nemo_skills_specdec.prompts.speed_bench import prepare as speed_bench
 from nemo_skills_specdec.prompts.speed_bench.adopt import adopt
 from nemo_skills_specdec.prompts.speed_bench.schema import CONFIGS, REVISION, Config, check_config, token_budget
 from nemo_skills_specdec.prompts.speed_bench.tokens import Encoder, load_encoder
 
-SPEED_BENCH = speed_bench.NAME
 DEFAULT_CONFIG = "qualitative"
 SET_CONFIG = "test"
 """The one config of every prompt set but SPEED-Bench."""
@@ -37,12 +36,18 @@ class PrepareOptions(PrepareFlags, frozen=True, kw_only=True):
     """What to prepare.
 
     Attributes:
-        name: `speed-bench`, a name of `catalog.NAMES`, `org/name` on the hub, or a file of prompts.
+        name: `speed-bench`, a name of `catalog.NAMES`, either with `-specdec` behind it for a folder of that name,
+            `org/name` on the hub, or a file of prompts.
         encoder: counts tokens; None loads tiktoken's o200k_base.
     """
 
     name: str
     encoder: Encoder | None = None
+
+    @property
+    def set_name(self) -> str:
+        """The prompt set behind the name."""
+        return base_name(self.name)
 
     @property
     def folder(self) -> Path:
@@ -68,7 +73,7 @@ def prepare(options: PrepareOptions, say: Say = lambda line: None) -> list[Verif
     if options.texts == "own" and options.texts_from is not None:
         raise UsageError("own wording and a file of texts exclude each other; give --texts own or --texts-from FILE")
     encoder = options.encoder
-    if options.name == SPEED_BENCH:
+    if options.set_name == SPEED_BENCH:
         configs = CONFIGS if options.config == "all" else (check_config(options.config),)
         if options.from_prepared is not None:
             names = [
@@ -118,16 +123,16 @@ def _prepare_speed_bench(
 
 def _prepare_set(options: PrepareOptions, say: Say) -> str:
     config = None if options.config in (DEFAULT_CONFIG, SET_CONFIG) else options.config
-    if config is not None and (options.name in NO_CONFIGS or is_prompt_file(options.name)):
+    if config is not None and (options.set_name in NO_CONFIGS or is_prompt_file(options.name)):
         raise UsageError(f"{options.name} has no configs; leave out --config")
     with progress_bars() as progress:
         access = Access(_fetcher(options, progress, say), Cache(options.cache_dir or cache_root()))
-        loaded = load_prompt_set(options.name, access, _set_options(options, config))
+        loaded = load_prompt_set(options.set_name, access, _set_options(options, config))
     if loaded.split is not None:
         of = f"config {loaded.config}, " if loaded.config else ""
         say(f"{options.name}: {of}split {loaded.split}, data files: {len(loaded.origins)}")
     manifest = PreparedManifest(
-        benchmark=options.name if options.name in NAMES else folder_name(options.name),
+        benchmark=options.set_name if options.set_name in NAMES else folder_name(options.name),
         config=SET_CONFIG,
         comparable=options.limit_per_category is None,
         dataset=loaded.origins,

@@ -13,6 +13,9 @@ from nemo_skills_specdec.prompts.hub.access import Origin
 from nemo_skills_specdec.prompts.prepared.rows import user_messages
 from nemo_skills_specdec.records import Finding, PromptRow
 
+SPEED_BENCH = "speed-bench"
+"""The one prompt set that is made by rules of its own, and not by the catalog."""
+
 
 class SetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What may be asked of a prompt set; each set uses what applies to it.

@@ -17,3 +17,10 @@ def test_a_data_dir_gets_a_dataset_folder_that_nemo_skills_can_import(tmp_path):
 def test_an_output_dir_gets_the_rows_alone(tmp_path):
     app(["prepare", "mini", "--output-dir", str(tmp_path / "rows")], standalone_mode=False)
     assert not (tmp_path / "rows" / "__init__.py").exists()
+
+
+def test_the_name_of_a_dataset_folder_is_a_name_of_its_set(tmp_path):
+    app(["prepare", "mini-specdec", "--data-dir", str(tmp_path), "--config", "small"], standalone_mode=False)
+    assert (tmp_path / "mini-specdec" / "__init__.py").exists()
+    rows = (tmp_path / "mini-specdec" / "test.jsonl").read_text().splitlines()
+    assert len(rows) == 44

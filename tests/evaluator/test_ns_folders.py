@@ -13,6 +13,7 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.evaluator import generation
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns
 from nemo_skills_specdec.evaluator.dataset_folders import SHIPPED, folder_files, prepare_folder, write_dataset_folder
+from nemo_skills_specdec.prompts.catalog import NAMES, base_name
 from nemo_skills_specdec.prompts.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,44 @@ def test_an_alias_prepares_the_set_it_stands_for(tmp_path):
     folder = tmp_path / "mini-specdec"
     assert len(read_rows(folder / "test.jsonl").rows) == 11
     assert (folder / "__init__.py").exists()
+
+
+CALLER = """
+import subprocess, sys
+for _ in range(4):
+    subprocess.run(f"{sys.executable} {sys.argv[1]}/prepare.py --limit-per-category {sys.argv[2]}", shell=True)
+"""
+
+
+def called_four_times(folder, limit, *marker):
+    """What a caller that repeats failures up to three times shows; NeMo-Skills' has `marker` in its command line."""
+    done = subprocess.run(
+        [sys.executable, "-c", CALLER, folder, limit, *marker],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr
+
+
+def test_a_preparation_that_cannot_succeed_is_told_once_to_nemo_skills(tmp_path):
+    folder = write_dataset_folder("mini", tmp_path)
+    told = called_four_times(folder, "x", "nemo_skills.dataset.prepare")
+    assert told.count("Invalid value") == 1
+    assert told.count("mini: not tried again, since the same preparation has just failed") == 3
+
+
+def test_a_preparation_is_tried_again_by_a_new_caller_and_by_any_other(tmp_path):
+    folder = write_dataset_folder("mini", tmp_path)
+    assert called_four_times(folder, "x").count("Invalid value") == 4
+    for _ in range(2):
+        assert "Invalid value" in called_four_times(folder, "x", "nemo_skills.dataset.prepare")
+
+
+def test_names_of_nemo_skills_own_benchmarks_are_left_to_it():
+    assert not set(SHIPPED) & {"gsm8k", "human-eval", "math-500", "mbpp", "mt-bench"}
+    assert {base_name(name) for name in SHIPPED} == {"speed-bench", *NAMES} - {"random"}
 
 
 def test_the_written_prepare_script_runs(tmp_path):

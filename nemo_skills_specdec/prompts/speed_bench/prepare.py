@@ -19,6 +19,7 @@ from nemo_skills_specdec.prompts.hub.repository import (
     open_repository,
 )
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, Wording, write_prepared
+from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 from nemo_skills_specdec.prompts.rows import first_of_each
 from nemo_skills_specdec.prompts.speed_bench.build import built_rows, completers
 from nemo_skills_specdec.prompts.speed_bench.raw import config_files, raw_rows
@@ -39,8 +40,6 @@ from nemo_skills_specdec.prompts.speed_bench.sources.hle import REPOSITORY as HL
 from nemo_skills_specdec.prompts.speed_bench.text_search import FoundTexts, find_texts, own_texts
 from nemo_skills_specdec.prompts.speed_bench.tokens import ENCODING, Encoder, load_encoder
 from nemo_skills_specdec.records import Finding, PromptRow
-
-NAME = "speed-bench"
 
 Say = Callable[[str], None]
 
@@ -142,7 +141,7 @@ def _prepare_config(
     built = built_rows(raw, completers(raw, access, rules), rules)
     rows = first_of_each(_shown(built, len(raw), config, access.fetcher.progress), options.limit_per_category)
     manifest = PreparedManifest(
-        benchmark=NAME,
+        benchmark=SPEED_BENCH,
         config=config,
         comparable=texts.standing == "known" and not skipped and options.limit_per_category is None,
         flavor=options.flavor,
