@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
@@ -192,16 +193,19 @@ def _download(fetcher: Fetcher, repository: Repository, file: RepositoryFile, ad
     if "tqdm_class" not in signature(hf_hub_download).parameters:
         bar = {}
     try:
-        path = hf_hub_download(
-            repository.repo_id,
-            file.path,
-            repo_type="dataset",
-            revision=repository.sha,
-            endpoint=fetcher.endpoint,
-            token=fetcher.token or False,
-            cache_dir=hub_cache(),
-            **bar,
-        )
+        # It warns before a disk is full, which is told when it is.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            path = hf_hub_download(
+                repository.repo_id,
+                file.path,
+                repo_type="dataset",
+                revision=repository.sha,
+                endpoint=fetcher.endpoint,
+                token=fetcher.token or False,
+                cache_dir=hub_cache(),
+                **bar,
+            )
     except OSError as error:
         if error.errno is None:
             _remove_incomplete(repository, file)
