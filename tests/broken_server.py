@@ -33,10 +33,10 @@ def too_many(verify: Callable[..., tuple[int, int]], every: int) -> Callable[...
         if accepted == len(draft) or next(refusals) % every:
             return accepted, following
         # What follows the token that ought not to be there, by the target's own choice.
-        tail = [argument[accepted + 1 :] if not callable(argument) else argument for argument in rest]
-        if len(tail) > 1:
-            tail[0] = []
-        return accepted + 1, verify([], *tail)[1]
+        if len(rest) == 1:
+            return accepted + 1, rest[0][accepted + 1]
+        _, target, uniform = rest
+        return accepted + 1, verify([], [], lambda row: target(accepted + 1 + row), uniform)[1]
 
     return broken
 

@@ -16,15 +16,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, PromptLookup
+from nemo_skills_specdec.embedded.drafters import Draft
 from nemo_skills_specdec.embedded.ledger import Ledger
 from nemo_skills_specdec.embedded.llama import KeyValueCache, Llama, TreeAttention, load
 from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, token_logprobs
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.sampling import (
     SamplingParams,
+    distributions_of,
     probabilities,
     sample,
+    unnormalised,
     verify,
     verify_greedy,
     verify_tree,
@@ -32,7 +34,7 @@ from nemo_skills_specdec.embedded.sampling import (
 )
 from nemo_skills_specdec.embedded.sequence import FinishReason, Sequence, StepOutput, StepReport, StopCriteria
 from nemo_skills_specdec.embedded.tokenizer import IncrementalDetokenizer, Tokenizer
-from nemo_skills_specdec.embedded.tree_drafter import DraftTreeModel
+from nemo_skills_specdec.embedded.tree_drafter import make_drafter
 from nemo_skills_specdec.embedded.weights import Floats, read_config
 from nemo_skills_specdec.errors import DataError, UsageError
 
@@ -103,7 +105,7 @@ class Engine:
         self.truncated_prompts = 0
         self._slots = options.max_num_seqs
         self._cache = KeyValueCache(models.target.config, slots=self._slots, capacity=models.capacity)
-        self._drafter = _drafter(models, options)
+        self._drafter = make_drafter(options, models.draft, capacity=models.capacity)
         self._seeds = np.random.SeedSequence(options.seed, spawn_key=(index,))
         self._waiting: deque[Sequence] = deque()
         self._prefilling: Sequence | None = None
@@ -306,22 +308,22 @@ class Engine:
                 for sequence, length in zip(running, lengths, strict=True)
                 for _ in range(length)
             ]
-            shaped = probabilities(logits, params)
+            shaped = unnormalised(logits, params)
         start = 0
         for sequence, draft, length in zip(running, drafts, lengths, strict=True):
             rows = slice(start, start + length)
             start += length
-            uniform = sequence.rng.random
+            target, uniform = distributions_of(shaped[rows], sequence.params), sequence.rng.random
             if self._tree is not None:
                 if sequence.params.greedy:
                     yield verify_tree_greedy(self._children, draft.tokens, best[rows])
                 else:
-                    yield verify_tree(self._children, draft.tokens, draft.distributions, shaped[rows], uniform)
+                    yield verify_tree(self._children, draft.tokens, draft.distributions, target, uniform)
                 continue
             if sequence.params.greedy:
                 accepted, following = verify_greedy(draft.tokens, best[rows])
             else:
-                accepted, following = verify(draft.tokens, draft.distributions, shaped[rows], uniform)
+                accepted, following = verify(draft.tokens, draft.distributions, target, uniform)
             yield range(1, accepted + 1), following
 
     def _emit(
@@ -377,23 +379,3 @@ class Engine:
         reason: FinishReason = sequence.finish_reason or "error"
         self.ledger.close(sequence.steps, reason)
         self._drafter.forget(sequence)
-
-
-def _drafter(models: Models, options: EmbeddedOptions) -> Drafter:
-    if options.method == "ngram":
-        return PromptLookup(
-            shortest=options.prompt_lookup_min,
-            longest=options.prompt_lookup_max,
-            draft_length=options.draft_length,
-        )
-    if options.method == "draft_model":
-        assert models.draft is not None, "load_models reads the draft model for this method"
-        if options.tree is not None:
-            return DraftTreeModel(models.draft, slots=options.max_num_seqs, capacity=models.capacity, tree=options.tree)
-        return DraftModel(
-            models.draft,
-            slots=options.max_num_seqs,
-            capacity=models.capacity,
-            draft_length=options.draft_length,
-        )
-    return Drafter()

@@ -60,15 +60,34 @@ def probabilities(logits: Floats, params: Sequence[SamplingParams]) -> Floats:
     Returns:
         (rows, vocabulary), rows sum to 1 up to float32 rounding.
     """
+    weights = unnormalised(logits, params)
+    for row, wanted in zip(weights, params, strict=True):
+        if wanted.filtered:
+            _filter(row, wanted)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def unnormalised(logits: Floats, params: Sequence[SamplingParams]) -> Floats:
+    """`probabilities` before filters and normalisation."""
     scale = np.array([1.0 / row.temperature for row in params], np.float32)
     weights: Floats = logits * scale[:, None]
     weights -= weights.max(axis=1, keepdims=True)
     np.exp(weights, out=weights)
-    for row, wanted in enumerate(params):
-        if wanted.filtered:
-            weights[row] = _filtered(weights[row], wanted)
-    weights /= weights.sum(axis=1, keepdims=True)
     return weights
+
+
+def distributions_of(weights: Floats, params: SamplingParams) -> Callable[[int], Floats]:
+    """The rest of `probabilities` for the rows that are asked for, each once; a verification reads only a few."""
+
+    def distribution(number: int) -> Floats:
+        row: Floats = weights[number]
+        if params.filtered:
+            _filter(row, params)
+        row /= row.sum()
+        return row
+
+    return distribution
 
 
 def sample(distribution: Floats | NDArray[np.float64], uniform: float) -> int:
@@ -110,25 +129,26 @@ def verify_greedy(draft: Sequence[int], best: Sequence[int]) -> tuple[int, int]:
 
 
 def verify(
-    draft: Sequence[int], q: Sequence[Floats | None], p: Floats, uniform: Callable[[], float]
+    draft: Sequence[int], q: Sequence[Floats | None], p: Callable[[int], Floats], uniform: Callable[[], float]
 ) -> tuple[int, int]:
     """Accepts or refuses a chain of drafted tokens by the rule of this module.
 
     Args:
         draft: k drafted tokens.
         q: the distribution each was drawn from; None where the drafter proposed it for certain.
-        p: (k + 1, vocabulary), the target's distributions after 0..k accepted tokens.
+        p: gives the target's distribution after 0..k accepted tokens; none is asked for twice.
         uniform: draws from [0, 1).
 
     Returns:
         The number accepted, and the token that follows them.
     """
     for accepted, (token, proposed) in enumerate(zip(draft, q, strict=True)):
-        if uniform() >= acceptance_probability(p[accepted], proposed, token):
-            left = residual(p[accepted], proposed, token)
+        target = p(accepted)
+        if uniform() >= acceptance_probability(target, proposed, token):
+            left = residual(target, proposed, token)
             # Rounding can leave nothing where p equals q; p itself is then the limit.
-            return accepted, sample(left if left.any() else p[accepted], uniform())
-    return len(draft), sample(p[len(draft)], uniform())
+            return accepted, sample(left if left.any() else target, uniform())
+    return len(draft), sample(p(len(draft)), uniform())
 
 
 def verify_tree_greedy(
@@ -158,7 +178,7 @@ def verify_tree(
     children: Sequence[Sequence[int]],
     draft: Sequence[int],
     q: Sequence[Floats | None],
-    p: Floats,
+    p: Callable[[int], Floats],
     uniform: Callable[[], float],
 ) -> tuple[list[int], int]:
     """Accepts a path of a tree by the rule of this module.
@@ -167,7 +187,7 @@ def verify_tree(
         children: of the root (node 0) and of nodes 1..N, in the order in which they were drawn.
         draft: tokens of nodes 1..N.
         q: the distribution each was drawn from, without its earlier siblings; None where proposed for certain.
-        p: (N + 1, vocabulary), the target's distributions after nodes 0..N.
+        p: gives the target's distribution after each of nodes 0..N; none is asked for twice.
         uniform: draws from [0, 1).
 
     Returns:
@@ -176,7 +196,7 @@ def verify_tree(
     accepted: list[int] = []
     node = 0
     while True:
-        left = p[node]
+        left = p(node)
         following = None
         for child in children[node]:
             token, proposed = draft[child - 1], q[child - 1]
@@ -222,21 +242,34 @@ def sample_without_replacement(
     return tokens + rest, distributions + [None] * len(rest)
 
 
-def _filtered(weights: Floats, params: SamplingParams) -> Floats:
-    """Weights with the dropped tokens at 0: min-p, then top-k, then top-p of what is left; ties fall to lower ids."""
-    kept = np.flatnonzero(weights >= params.min_p * weights.max())
-    if 0 < params.top_k < len(kept):
-        least = np.partition(weights[kept], -params.top_k)[-params.top_k]
-        kept = kept[weights[kept] >= least]
-        kept = kept[np.argsort(-weights[kept], kind="stable")[: params.top_k]]
+def _filter(weights: Floats, params: SamplingParams) -> None:
+    """Sets the dropped tokens to 0: min-p, then top-k, then top-p of what is left; ties fall to lower ids."""
+    kept, left = None, weights
+    if params.min_p > 0.0:
+        kept = np.flatnonzero(weights >= params.min_p * weights.max())
+        left = weights[kept]
+    if 0 < params.top_k < len(left):
+        least = np.partition(left, -params.top_k)[-params.top_k]
+        kept, left = _those(left >= least, kept, left)
+        kept, left = _those(np.argsort(-left, kind="stable")[: params.top_k], kept, left)
     if params.top_p < 1.0:
-        total = weights[kept].sum(dtype=np.float64)
+        total = left.sum(dtype=np.float64)
         # All tokens below this bound together weigh less than what top-p drops, so none of them is in its set.
-        bound = (1.0 - params.top_p) * total / len(weights)
-        kept = kept[weights[kept] >= bound]
-        kept = kept[np.argsort(-weights[kept], kind="stable")]
-        ranked = weights[kept].astype(np.float64)
-        kept = kept[np.cumsum(ranked) - ranked < params.top_p * total]
-    left = np.zeros_like(weights)
-    left[kept] = weights[kept]
-    return left
+        kept, left = _those(left >= (1.0 - params.top_p) * total / len(weights), kept, left)
+        kept, left = _those(np.argsort(-left, kind="stable"), kept, left)
+        before = np.cumsum(left, dtype=np.float64) - left
+        # The sum only grows, so those that stay stand together at the beginning.
+        most = int(np.searchsorted(before, params.top_p * total))
+        kept, left = kept[:most], left[:most]
+    if kept is not None:
+        weights[:] = 0.0
+        weights[kept] = left
+
+
+def _those(
+    chosen: NDArray[np.bool_] | NDArray[np.intp], kept: NDArray[np.intp] | None, left: Floats
+) -> tuple[NDArray[np.intp], Floats]:
+    """Token ids and weights of the chosen ones of those kept so far; None stands for all."""
+    if chosen.dtype == np.bool_:
+        chosen = np.flatnonzero(chosen)
+    return (chosen.astype(np.intp, copy=False) if kept is None else kept[chosen]), left[chosen]

@@ -1,12 +1,16 @@
-"""A small model drafts a tree: its first choices after the text, those after each of them, and so on."""
+"""A small model drafts a tree: its first choices after the text, those after each of them, and so on.
+
+`make_drafter` chooses among all drafters.
+"""
 
 from collections.abc import Sequence as Items
 
 import numpy as np
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree
-from nemo_skills_specdec.embedded.drafters import Draft, DraftModel
+from nemo_skills_specdec.embedded.drafters import Draft, Drafter, DraftModel, PromptLookup
 from nemo_skills_specdec.embedded.llama import Integers, Llama, TreeAttention
+from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.sampling import probabilities, sample_without_replacement
 from nemo_skills_specdec.embedded.sequence import Sequence
 from nemo_skills_specdec.embedded.weights import Floats
@@ -38,17 +42,18 @@ class DraftTreeModel(DraftModel):
         batch = len(sequences)
         lengths = np.array([len(sequence.tokens) for sequence in sequences])
         inputs = np.array([sequence.tokens[-2:] for sequence in sequences])
-        x = self._model.forward(self._cache, inputs, lengths - 2).reshape(batch, 2, -1)[:, 1:]
+        x = self._model.forward(self._cache, inputs, lengths - 2).reshape(batch, 2, -1)[:, 1]
         tokens = np.zeros((batch, self._tree.size + 1), np.int64)
         drafts = [Draft([0] * self._tree.size, [None] * self._tree.size) for _ in sequences]
         for depth, level in enumerate(self._levels):
             if depth:
                 if not any(self._children[node] for node in level):
                     break
-                x = self._read(tokens, lengths, level, depth).reshape(batch, len(level), -1)
+                x = self._read(tokens, lengths, level, depth)
+            logits = self._model.logits(x).reshape(batch, len(level), -1)
             for place, node in enumerate(level):
                 if self._children[node]:
-                    self._branch(sequences, x[:, place], self._children[node], drafts, tokens)
+                    self._branch(sequences, logits[:, place], self._children[node], drafts, tokens)
         return drafts
 
     def _read(self, tokens: Integers, lengths: Integers, level: range, depth: int) -> Floats:
@@ -63,11 +68,10 @@ class DraftTreeModel(DraftModel):
         )
 
     def _branch(
-        self, sequences: Items[Sequence], x: Floats, children: range, drafts: list[Draft], tokens: Integers
+        self, sequences: Items[Sequence], logits: Floats, children: range, drafts: list[Draft], tokens: Integers
     ) -> None:
         """Chooses the children of one node in every sequence."""
         count = len(children)
-        logits = self._model.logits(np.ascontiguousarray(x))
         ranking = _most_likely(logits, count)
         random_rows = [row for row, sequence in enumerate(sequences) if not sequence.params.greedy]
         if random_rows:
@@ -81,6 +85,20 @@ class DraftTreeModel(DraftModel):
         tokens[:, children.start : children.stop] = ranking
         for draft, chosen in zip(drafts, ranking.tolist(), strict=True):
             draft.tokens[children.start - 1 : children.stop - 1] = chosen
+
+
+def make_drafter(options: EmbeddedOptions, model: Llama | None, *, capacity: int) -> Drafter:
+    """The drafter of the options; `model` is the draft model, if the method has one."""
+    if options.method == "ngram":
+        return PromptLookup(
+            shortest=options.prompt_lookup_min, longest=options.prompt_lookup_max, draft_length=options.draft_length
+        )
+    if options.method == "none":
+        return Drafter()
+    assert model is not None, "load_models reads the draft model for this method"
+    if options.tree is not None:
+        return DraftTreeModel(model, slots=options.max_num_seqs, capacity=capacity, tree=options.tree)
+    return DraftModel(model, slots=options.max_num_seqs, capacity=capacity, draft_length=options.draft_length)
 
 
 def _most_likely(logits: Floats, count: int) -> Integers:

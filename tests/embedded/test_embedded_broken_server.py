@@ -15,8 +15,8 @@ def test_one_token_too_many_is_accepted_and_the_targets_choice_follows_it():
     assert [broken([5, 6], [5, 9, 8]) for _ in range(3)] == [(1, 9), (2, 8), (1, 9)]
     assert broken([5, 6], [5, 6, 8]) == (2, 8)
     p = np.array([[0, 1, 0], [0, 0, 1]], np.float32)
-    assert verify([0], [None], p, lambda: 0.5) == (0, 1)
-    assert too_many(verify, 1)([0], [None], p, lambda: 0.5) == (1, 2)
+    assert verify([0], [None], p.__getitem__, lambda: 0.5) == (0, 1)
+    assert too_many(verify, 1)([0], [None], p.__getitem__, lambda: 0.5) == (1, 2)
 
 
 def test_its_greedy_texts_differ_from_those_without_speculation():

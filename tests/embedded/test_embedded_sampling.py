@@ -76,7 +76,7 @@ def test_a_chain_of_two_emits_exactly_the_joint_target_distribution(distribution
             numbers = {0: (1 - 1e-9,), 1: (0.0, 1 - 1e-9), 2: (0.0, 0.0)}[accepted]
             follow = np.zeros(3)
             for u in grid:
-                count, token = verify(drafted, [q, q], p, Script((*numbers, u)))
+                count, token = verify(drafted, [q, q], p.__getitem__, Script((*numbers, u)))
                 assert count == accepted
                 follow[token] += 1 / len(grid)
             if accepted == 0:
@@ -92,14 +92,14 @@ def test_a_chain_of_two_emits_exactly_the_joint_target_distribution(distribution
 def test_tokens_are_accepted_until_the_first_refusal_and_one_token_follows():
     p = np.array([[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]], np.float32)
     q = np.array([0.5, 0.5], np.float32)
-    assert verify([0, 1], [q, q], p, Script((0.99, 0.99, 0.3))) == (2, 0)
-    assert verify([0, 0], [q, q], p, Script((0.99, 0.51, 0.3))) == (1, 1)
+    assert verify([0, 1], [q, q], p.__getitem__, Script((0.99, 0.99, 0.3))) == (2, 0)
+    assert verify([0, 0], [q, q], p.__getitem__, Script((0.99, 0.51, 0.3))) == (1, 1)
 
 
 def test_a_token_proposed_for_certain_is_never_drawn_again_after_its_refusal():
     p = np.array([[0.6, 0.3, 0.1], [1, 0, 0]], np.float32)
-    assert verify([0], [None], p, Script((0.61, 0.0)))[1] == 1
-    assert verify([0], [None], p, Script((0.61, 0.999)))[1] == 2
+    assert verify([0], [None], p.__getitem__, Script((0.61, 0.0)))[1] == 1
+    assert verify([0], [None], p.__getitem__, Script((0.61, 0.999)))[1] == 2
 
 
 def test_greedy_verification_accepts_while_the_draft_is_the_first_choice():

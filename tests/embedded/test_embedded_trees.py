@@ -292,7 +292,11 @@ def test_a_tree_of_two_levels_emits_exactly_the_joint_target_distribution(distri
                 refusals = [1 - 1e-9] * number
                 for u in grid:
                     nodes, following = verify_tree(
-                        children, draft, [*sibling_q, q_below, q_below], p, Numbers([*refusals, 0.0, 1 - 1e-9, u])
+                        children,
+                        draft,
+                        [*sibling_q, q_below, q_below],
+                        p.__getitem__,
+                        Numbers([*refusals, 0.0, 1 - 1e-9, u]),
                     )
                     assert nodes == [number + 1]
                     joint[sibling, following] += weight * reach * (1 - below_p) / len(grid)
