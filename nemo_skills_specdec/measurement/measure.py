@@ -170,7 +170,9 @@ def send_with_client(
         records.append(record)
         on_record(record)
 
-    sent = send_all(rows, url=plan.base_url, headers=headers, request=plan.request, load=plan.load, on_exchange=take)
+    sent = send_all(
+        rows, url=plan.base_url, headers=headers, request=plan.request, load=plan.load, on_exchange=take, keep=False
+    )
     return Sending(
         records=records,
         wall_seconds=sent.ended_at - sent.started_at,
