@@ -39,20 +39,22 @@ class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     tensor_parallel_size: Annotated[
-        int | None, typer.Option(min=1, help="Number of GPUs for the model.", rich_help_panel=ENGINE)
+        int | None, typer.Option(metavar="N", min=1, help="Number of GPUs for the model.", rich_help_panel=ENGINE)
     ] = None
     draft_tensor_parallel_size: Annotated[
-        int | None, typer.Option(min=1, help="Number of GPUs for the drafter (vLLM).", rich_help_panel=ENGINE)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Number of GPUs for the drafter (vLLM).", rich_help_panel=ENGINE),
     ] = None
     gpu_memory_utilization: Annotated[
         float | None,
         typer.Option(help="Fraction of the GPU's memory (SGLang: --mem-fraction-static).", rich_help_panel=ENGINE),
     ] = None
     max_num_seqs: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of requests decoded together.", rich_help_panel=ENGINE)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Maximum number of requests decoded together.", rich_help_panel=ENGINE),
     ] = None
     max_model_len: Annotated[
-        int | None, typer.Option(min=1, help="Context length, in tokens.", rich_help_panel=ENGINE)
+        int | None, typer.Option(metavar="N", min=1, help="Context length, in tokens.", rich_help_panel=ENGINE)
     ] = None
     enforce_eager: Annotated[
         bool, typer.Option("--enforce-eager", help="Disable CUDA graphs.", rich_help_panel=ENGINE)

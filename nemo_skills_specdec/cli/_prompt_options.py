@@ -32,9 +32,12 @@ class PromptFlags(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder given to `ns-specdec prepare`.", rich_help_panel=PROMPTS)
     ] = None
-    prompts: Annotated[Path | None, typer.Option(help="A JSONL file of prompts instead.", rich_help_panel=PROMPTS)] = (
-        None
-    )
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of prompts to use instead (JSONL, JSON, CSV, Parquet or text).", rich_help_panel=PROMPTS
+        ),
+    ] = None
     category: Annotated[
         list[str] | None, typer.Option(help="Only this category; repeatable.", rich_help_panel=PROMPTS)
     ] = None

@@ -48,20 +48,20 @@ def compare(
         list[AllowedKey] | None, typer.Option(help="Compare even though this differs; repeatable.")
     ] = None,
     significance: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Accepted probability of a false verdict.")
+        float, typer.Option(min=0.0001, max=0.5, help="Probability of a false verdict to accept.")
     ] = 0.05,
     run_noise: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Relative run-to-run noise of timings to assume without repeats.")
     ] = 0.1,
     max_al_drop: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Largest fraction of AL that may be lost.", rich_help_panel=GATES),
+        typer.Option(min=0.0, max=1.0, help="Maximum relative drop of AL.", rich_help_panel=GATES),
     ] = None,
     min_speedup: Annotated[
-        float | None, typer.Option(min=0.0, help="Smallest ratio of tok/s per user.", rich_help_panel=GATES)
+        float | None, typer.Option(min=0.0, help="Minimum ratio of tok/s per user.", rich_help_panel=GATES)
     ] = None,
     min_system_speedup: Annotated[
-        float | None, typer.Option(min=0.0, help="Smallest ratio of tok/s of the system.", rich_help_panel=GATES)
+        float | None, typer.Option(min=0.0, help="Minimum ratio of tok/s of the system.", rich_help_panel=GATES)
     ] = None,
     undecided: Annotated[
         Undecided, typer.Option(help="How to treat a threshold that lies inside the interval.", rich_help_panel=GATES)

@@ -62,7 +62,7 @@ def eval_command(
     request_metrics_dir: Annotated[
         Path | None,
         typer.Option(
-            help="SGLang's --export-metrics-to-file-dir, if readable from this machine.", rich_help_panel=SERVER
+            help="Folder of SGLang's request-metric files, if readable from this machine.", rich_help_panel=SERVER
         ),
     ] = None,
     prompts: PromptFlags,
@@ -70,7 +70,7 @@ def eval_command(
         Literal["chat", "completions"], typer.Option(help="API endpoint.", rich_help_panel=REQUEST)
     ] = "chat",
     stream: Annotated[
-        bool, typer.Option(help="Stream answers; needed for TTFT and TPOT.", rich_help_panel=REQUEST)
+        bool, typer.Option(help="Stream answers; needed for TTFT and TPOT.", rich_help_panel=LOAD)
     ] = True,
     max_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens per answer.", rich_help_panel=REQUEST)] = 256,
     temperature: Annotated[
@@ -88,7 +88,7 @@ def eval_command(
         typer.Option(
             min=0,
             max=20,
-            help="Store log-probabilities of tokens, with this many others.",
+            help="Store log-probabilities of the tokens and of N alternatives.",
             rich_help_panel=REQUEST,
         ),
     ] = None,
@@ -99,7 +99,7 @@ def eval_command(
     chat_template_kwargs: Annotated[
         str | None,
         typer.Option(
-            help="Chat template arguments as a JSON object, e.g. '{\"enable_thinking\": false}'.",
+            help="Arguments of the chat template, as a JSON object.",
             rich_help_panel=REQUEST,
         ),
     ] = None,
@@ -179,9 +179,9 @@ def eval_command(
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.", rich_help_panel=OWN)] = 3,
     engine: EngineFlags,
 ) -> None:
-    """Send prompts to a server and measure how many of its drafts are accepted.
+    """Send prompts to a server and measure how many of its draft tokens are accepted.
 
-    Without --server-url a small engine is started on this machine, so that the first numbers need nothing else.
+    Without --server-url, the embedded engine is started on this machine.
     """
     import msgspec
 

@@ -68,7 +68,7 @@ def experiment(
 ) -> None:
     """Run a study: every method on every model, always against a baseline without speculation.
 
-    What is finished stays finished: the same command with the same --output-dir goes on where it stopped.
+    Rerun with the same --output-dir to resume; finished runs are kept.
     """
     given = [*(targets or []), *(configs or [])]
     if not given and not group and runs.model is None:

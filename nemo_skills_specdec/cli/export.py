@@ -14,7 +14,8 @@ def export(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A prepared folder or file.")],
     to: Annotated[ExportKind, typer.Option("--to", help="Target format.")],
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "--output_dir", help="Default: PATH with the format appended.")
+        Path | None,
+        typer.Option("--output-dir", "--output_dir", help="Output folder. Default: PATH with the format appended."),
     ] = None,
     config: Annotated[list[str] | None, typer.Option(help="Only this prepared file; repeatable. Default: all.")] = None,
 ) -> None:

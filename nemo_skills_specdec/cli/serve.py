@@ -46,7 +46,7 @@ def serve(
     served_model_name: Annotated[str, typer.Option(help="Served model name.")] = "specdec-mini",
     seed: Annotated[int, typer.Option(min=0, help="Seed of requests without one.")] = 0,
 ) -> None:
-    """Serve the embedded engine: a small real one for machines without a GPU. Ctrl-C stops it."""
+    """Serve the embedded engine: a small real one for machines without a GPU. Stop it with Ctrl-C."""
     from nemo_skills_specdec.embedded.launch import serve_here
 
     serve_here(

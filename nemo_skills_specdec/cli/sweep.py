@@ -51,7 +51,7 @@ def sweep(
 ) -> None:
     """Sweep over loads and draft lengths, with a baseline at every load; the server restarts only when it must change.
 
-    The same command with the same --output-dir goes on where it stopped.
+    Rerun with the same --output-dir to resume.
     """
     if sum(item is not None for item in (study, server_url, runs.model)) != 1:
         raise UsageError("choose what to sweep: the name of a study, or --model, or --server-url (exactly one of them)")

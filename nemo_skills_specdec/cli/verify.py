@@ -14,7 +14,7 @@ def verify(
         Path | None, typer.Option(help="Another prepared folder or file, to compare row by row.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch no tokenizer.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Check prepared prompts: counts, ids, placeholders, hashes, tokens. Exits 1 if they are not fit for use.
 

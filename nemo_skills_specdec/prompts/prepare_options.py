@@ -54,12 +54,12 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     from_prepared: Annotated[
         Path | None,
-        typer.Option(help="Check and take over a folder prepared elsewhere; no network.", rich_help_panel=_SPEED_BENCH),
+        typer.Option(help="Check and import a folder prepared elsewhere; no network.", rich_help_panel=_SPEED_BENCH),
     ] = None
     skip_gated: Annotated[
         bool,
         typer.Option(
-            "--skip-gated", help="Leave out rows whose source requires accepted terms.", rich_help_panel=_SPEED_BENCH
+            "--skip-gated", help="Leave out rows whose source requires accepting terms.", rich_help_panel=_SPEED_BENCH
         ),
     ] = False
     source: Annotated[
@@ -87,7 +87,7 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
         typer.Option(
             "--data-dir",
             "--data_dir",
-            help="Data folder; files go to its folder NAME. Default: NEMO_SKILLS_DATA_DIR, else data.",
+            help="Data folder; files are written to its folder NAME. Default: NEMO_SKILLS_DATA_DIR, else data.",
             rich_help_panel=_WHERE,
         ),
     ] = None
