@@ -122,6 +122,10 @@ class RequestRecord(msgspec.Struct, kw_only=True):
         tpot_seconds: (last chunk - first chunk) / (completion_tokens - 1); None where not streamed or below two tokens.
         inter_chunk_seconds: mean time between chunks. Under speculation a chunk holds several tokens, so this is not
             an inter-token latency.
+        samples: answers that were asked for, the API's `n`; tokens are those of all of them together.
+        lumped: whether the chunks came in a few lumps, as a proxy that buffers lets them go. Nothing is known then of
+            when the server wrote them, and there are no durations but the whole.
+        usage_rejected: whether the server's usage said zero tokens beside text, so that it was not believed.
         counts: from the server's per-request statistics; None where it sent none.
         steps: every verification step in order, where the server tells them (vLLM's detailed statistics).
         logprobs: of every generated token, where they were asked for.
@@ -150,6 +154,9 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     num_chunks: int | None = None
     inter_chunk_seconds: float | None = None
     inter_chunk_p99_seconds: float | None = None
+    samples: int = 1
+    lumped: bool = False
+    usage_rejected: bool = False
     counts: AcceptanceCounts | None = None
     counts_source: Source | None = None
     steps: list[StepCount] | None = None

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
+from nemo_skills_specdec.client.exchange import as_sent
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
 from nemo_skills_specdec.measurement.measure import Hooks, Plan
@@ -55,6 +56,9 @@ def run(config: RunConfig, output_dir: Path | None, *, json_output: bool, strict
         raise ServerError(f"the server is gone, so the remaining prompts were not sent: {measured.gave_up}")
     if measured.evaluation.status == "interrupted":
         raise typer.Exit(130)
+    overall = measured.evaluation.overall
+    if overall.num_requests and overall.num_failed == overall.num_requests:
+        raise typer.Exit(1)
     if strict and not measured.evaluation.valid:
         raise typer.Exit(1)
 
@@ -76,7 +80,7 @@ def _reporter(console: Console) -> Reporter:
 
 
 def _introduction(info: ServerInfo, plan: Plan, name: str, prompts: int) -> str:
-    request = plan.request
+    request = as_sent(plan.request)
     method = info.method or ("speculation off" if info.speculation == "off" else "method unknown")
     draft = f", draft length {info.draft_length}" if info.draft_length else ""
     load = f"concurrency {plan.load.concurrency}" if plan.load.concurrency else "no concurrency limit"
@@ -84,6 +88,10 @@ def _introduction(info: ServerInfo, plan: Plan, name: str, prompts: int) -> str:
         load += f", {plan.load.request_rate:g} prompts/s {plan.load.arrival}"
     return (
         f"{info.engine or 'unknown engine'} {info.version or ''}  {request.model}  {method}{draft}\n"
-        f"{name}: {prompts} prompts, temperature {request.temperature:g}, "
+        f"{name}: {prompts} prompts, {_temperature(request.temperature)}, "
         f"at most {request.max_tokens} tokens, {load}"
     )
+
+
+def _temperature(value: float | None) -> str:
+    return "the server's own temperature" if value is None else f"temperature {value:g}"

@@ -154,6 +154,15 @@ def eval_command(
         bool,
         typer.Option("--strict", help="Exit with 1 if a finding says the numbers are invalid.", rich_help_panel=OUTPUT),
     ] = False,
+    max_failed: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Fraction of failed requests above which the numbers are invalid.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 0.05,
     bootstrap_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the bootstrap intervals.", rich_help_panel=OUTPUT)
     ] = 0,
@@ -248,6 +257,7 @@ def eval_command(
         warmup=warmup,
         by_category=by_category,
         seed=bootstrap_seed,
+        max_failed=max_failed,
     )
     _eval_run.run(config, output_dir, json_output=json_output, strict=strict)
 

@@ -132,7 +132,7 @@ def _frame(request: RequestOptions) -> tuple[bytes, bytes]:
     if request.chat_template_kwargs:
         body["chat_template_kwargs"] = request.chat_template_kwargs
     body = _merge(body, request.extra_body)
-    if body["stream"] is not True:
+    if body.get("stream") is not True:
         # Servers refuse stream_options where nothing is streamed.
         body.pop("stream_options", None)
     try:
@@ -148,5 +148,9 @@ def _merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in above.items():
         below = merged.get(key)
+        if value is None:
+            # Some endpoints refuse a field that others need, so there must be a way to leave it out.
+            merged.pop(key, None)
+            continue
         merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged

@@ -16,7 +16,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         logprobs: ask for the log-probability of every token and of this many alternatives; None not to.
         extra_body: merged into the body last, so it wins over everything else. Objects inside it are merged too: one
-            key of `stream_options` or `chat_template_kwargs` does not remove the others.
+            key of `stream_options` or `chat_template_kwargs` does not remove the others. A null removes a field.
     """
 
     model: str
@@ -31,6 +31,27 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     chat_template_kwargs: dict[str, Any] = {}
     extra_body: dict[str, Any] = {}
+
+
+def as_sent(request: RequestOptions) -> RequestOptions:
+    """The options as they stand in the body: with what `extra_body` puts in their place."""
+    extra = request.extra_body
+    limit = {"max_tokens": extra["max_completion_tokens"]} if "max_completion_tokens" in extra else {}
+    given = {**limit, **{name: extra[name] for name in _SAMPLING if name in extra}}
+    if limit and extra.get("max_tokens") is None:
+        given["max_tokens"] = limit["max_tokens"]
+    kinds = {"temperature": (int, float), "top_p": (int, float), "ignore_eos": (bool,), "stream": (bool,)}
+    removed = {"n": 1, "ignore_eos": False, "stream": False}
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            fields[name] = removed.get(name)
+        elif isinstance(value, kinds.get(name, (int,))):
+            fields[name] = value
+    return msgspec.structs.replace(request, **fields)
+
+
+_SAMPLING = ("max_tokens", "temperature", "top_p", "seed", "ignore_eos", "n", "stream")
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):

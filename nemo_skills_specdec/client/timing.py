@@ -8,15 +8,28 @@ several tokens, so times between chunks are never called inter-token latencies.
     E2E   = ended - sent
 
 The first chunk may hold more than one token; TPOT then is low by the share of those tokens, at most (K + 1) / tokens.
+With several samples (`n`) tokens are those of one of them, since they are decoded side by side.
+
+Chunks that came in a few lumps tell when something between server and client let them go, not when they were written:
+there is no TTFT, TPOT or inter-chunk time then.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
 
 from nemo_skills_specdec.client.exchange import Answer, Exchange
 from nemo_skills_specdec.records import RequestRecord
+
+FEWEST_CHUNKS = 8
+"""Shorter answers tell nothing: a draft or two may hold all of their tokens."""
+MOST_LUMPS = 3
+SAME_INSTANT_SECONDS = 0.0001
+"""Chunks of one read of the socket, or of reads that follow each other without a pause."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +43,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         num_chunks: chunks from the first with generated text to the last.
         inter_chunk_seconds: mean time between them; None for fewer than two.
         inter_chunk_p99_seconds: 99th percentile of the times between them, by linear interpolation.
+        lumped: whether the chunks came in a few lumps.
     """
 
     queue_seconds: float
@@ -39,9 +53,10 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     num_chunks: int | None = None
     inter_chunk_seconds: float | None = None
     inter_chunk_p99_seconds: float | None = None
+    lumped: bool = False
 
 
-def timing_of(exchange: Exchange, answer: Answer) -> Timing:
+def timing_of(exchange: Exchange, answer: Answer, samples: int = 1) -> Timing:
     """Durations of one request, from its times and its decoded answer."""
     queue = max(exchange.sent_at - exchange.scheduled_at, 0.0)
     if exchange.error or answer.error:
@@ -50,9 +65,11 @@ def timing_of(exchange: Exchange, answer: Answer) -> Timing:
     if answer.first_content is None or answer.last_content is None:
         return Timing(queue_seconds=queue, e2e_seconds=e2e)
     times = exchange.chunk_times[answer.first_content : answer.last_content + 1]
+    if arrived_in_lumps(times):
+        return Timing(queue_seconds=queue, e2e_seconds=e2e, num_chunks=len(times), lumped=True)
     decoding = times[-1] - times[0]
     several = len(times) > 1
-    tokens = answer.completion_tokens or 0
+    tokens = (answer.completion_tokens or 0) / samples
     return Timing(
         queue_seconds=queue,
         e2e_seconds=e2e,
@@ -64,9 +81,23 @@ def timing_of(exchange: Exchange, answer: Answer) -> Timing:
     )
 
 
-def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
-    """The record of one request, without acceptance counts. Of a failed request the text that arrived is kept."""
-    timing = timing_of(exchange, answer)
+def arrived_in_lumps(times: Sequence[float]) -> bool:
+    """Whether chunks came in so few groups, each at one instant, that somebody in between must have held them back."""
+    if len(times) < FEWEST_CHUNKS:
+        return False
+    groups = 1 + sum(later - earlier > SAME_INSTANT_SECONDS for earlier, later in pairwise(times))
+    return groups <= MOST_LUMPS
+
+
+def to_record(exchange: Exchange, answer: Answer, samples: int = 1) -> RequestRecord:
+    """The record of one request, without acceptance counts. Of a failed request the text that arrived is kept.
+
+    Args:
+        samples: answers that were asked for, the API's `n`.
+    """
+    timing = timing_of(exchange, answer, samples)
+    # A usage of zero beside text is the invention of something between server and client.
+    rejected = answer.completion_tokens == 0 and bool(answer.generation or answer.reasoning)
     return RequestRecord(
         question_id=exchange.question_id,
         category=exchange.category,
@@ -81,8 +112,11 @@ def to_record(exchange: Exchange, answer: Answer) -> RequestRecord:
         generation=answer.generation,
         reasoning=answer.reasoning,
         finish_reason=answer.finish_reason,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
+        prompt_tokens=None if rejected else answer.prompt_tokens,
+        completion_tokens=None if rejected else answer.completion_tokens,
+        usage_rejected=rejected,
+        samples=samples,
+        lumped=timing.lumped,
         start_time=exchange.sent_at,
         end_time=exchange.ended_at,
         queue_seconds=timing.queue_seconds,

@@ -23,6 +23,12 @@ NEARLY_NOTHING = 0.03
 """Acceptance rate below which sampling itself is suspected; the faulty one gives 0.0064 where 0.12 is right."""
 COUNTERS_LACK = {"no_positions", "bounds"}
 """What the counters do not tell; of no concern where every answer came with its own statistics."""
+NOT_OURS = {"foreign_traffic", "requests_missing", "warmup_leaked", "server_busy_at_start"}
+"""Findings that say that the counters hold other steps than ours, so nothing else is said from them."""
+MAX_FAILED = 0.05
+"""Share of failed requests above which those that were answered no longer stand for all."""
+GONE = 3
+"""So many broken or refused connections at the end, and no answer after them, mean that the server is gone."""
 FEW_PROMPTS = 20
 """Below this, an interval says little: a quarter of the prompts decides each end."""
 
@@ -66,7 +72,7 @@ def check_reading(
     reading: CounterReading,
     records: Sequence[RequestRecord],
     *,
-    samples: int = 1,
+    request: RequestOptions | None = None,
     warmup_requests: int = 0,
     cut_off: int | None = 0,
 ) -> list[Finding]:
@@ -74,7 +80,7 @@ def check_reading(
 
     Args:
         records: of every request of the window.
-        samples: answers per request, the API's `n`.
+        request: as sent; None for one answer a request, of any length.
         warmup_requests: requests sent before the window.
         cut_off: requests that the server may have counted though no record tells of them; None if their number is not
             known, so that nothing can be compared.
@@ -86,12 +92,15 @@ def check_reading(
         for finding in reading.findings
         if not (complete and finding.code in COUNTERS_LACK)
     ]
-    findings += describe_steps(reading)
     if cut_off is None:
-        return findings
-    sent = account_of(records, samples=samples)
-    sent = msgspec.structs.replace(sent, failed=sent.failed + cut_off)
-    findings += check_traffic(reading, sent, relied_on=not complete, warmup_requests=warmup_requests)
+        return findings + describe_steps(reading)
+    samples, max_tokens = (request.n, request.max_tokens) if request is not None else (1, None)
+    account = account_of(records, samples=samples, max_tokens=max_tokens)
+    account = msgspec.structs.replace(account, uncertain=account.uncertain + cut_off)
+    traffic = check_traffic(reading, account, relied_on=not complete, warmup_requests=warmup_requests)
+    if not {finding.code for finding in traffic} & NOT_OURS:
+        findings += describe_steps(reading)
+    findings += traffic
     counts = per_request_counts(records)
     # With answers missing on one side only, the two differ for a known reason.
     if counts is not None and complete and not cut_off:
@@ -118,7 +127,21 @@ def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerI
     ]
 
 
-def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool) -> list[Finding]:
+def server_gone(records: Sequence[RequestRecord]) -> str | None:
+    """Why the server must be gone, after it had answered once; None if it still answered at the end."""
+    after: list[RequestRecord] = []
+    answered = False
+    for record in sorted(records, key=lambda record: record.end_time):
+        if record.error is None:
+            answered, after = True, []
+        elif record.outcome in ("unreachable", "lost"):
+            after.append(record)
+    return after[-1].error if answered and len(after) >= GONE else None
+
+
+def check_records(
+    records: Sequence[RequestRecord], *, prompts_planned: int, interrupted: bool, max_failed: float = MAX_FAILED
+) -> list[Finding]:
     """What failed, what is missing, and how few prompts there were."""
     findings: list[Finding] = []
     cut_off = [record for record in records if record.outcome == "interrupted"] if interrupted else []
@@ -142,7 +165,7 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
         findings.append(
             Finding(
                 code="requests_failed",
-                severity="invalid" if len(failed) == len(records) else "warning",
+                severity="invalid" if len(failed) > max_failed * len(records) else "warning",
                 message=f"{len(failed)} of {len(records)} requests failed, most often ({times}): {reason}",
                 numbers={"failed": len(failed), "requests": len(records)},
             )
@@ -183,7 +206,36 @@ def check_records(records: Sequence[RequestRecord], *, prompts_planned: int, int
                 numbers={"prompts": telling},
             )
         )
-    return [*findings, *check_dispersion(records)]
+    return [*findings, *_check_times(answered), *check_dispersion(records)]
+
+
+def _check_times(answered: Sequence[RequestRecord]) -> list[Finding]:
+    """Which answers tell less than they seem to: those that came in lumps, and those with an impossible usage."""
+    findings: list[Finding] = []
+    lumped = sum(record.lumped for record in answered)
+    if lumped:
+        findings.append(
+            Finding(
+                code="arrived_in_lumps",
+                severity="warning",
+                message=f"{lumped} of {len(answered)} streams arrived in a few lumps: something between server and "
+                "client holds chunks back (a proxy that buffers). They count in no TTFT, TPOT or user speed. Measure "
+                "the server itself.",
+                numbers={"lumped": lumped, "answered": len(answered)},
+            )
+        )
+    rejected = sum(record.usage_rejected for record in answered)
+    if rejected:
+        findings.append(
+            Finding(
+                code="usage_rejected",
+                severity="warning",
+                message=f"The usage of {rejected} of {len(answered)} answers says zero tokens beside text, so it is "
+                "not believed and their number of tokens is unknown.",
+                numbers={"rejected": rejected, "answered": len(answered)},
+            )
+        )
+    return findings
 
 
 def _has_steps(counts: AcceptanceCounts) -> bool:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from nemo_skills_specdec.acceptance import total
+from nemo_skills_specdec.client.exchange import as_sent
+from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.measurement.checks import (
+    NOT_OURS,
     check_client,
     check_outcome,
     check_reading,
@@ -30,7 +35,7 @@ from nemo_skills_specdec.records import Finding
 def conclude(evidence: Evidence) -> Evaluation:
     """What a measurement amounts to."""
     conditions = evidence.conditions
-    info, request = evidence.server, conditions.request
+    info, request = evidence.server, as_sent(conditions.request)
     records = with_stepless_answers(evidence.records)
     whole = Measured(
         records=records,
@@ -51,14 +56,23 @@ def conclude(evidence: Evidence) -> Evaluation:
         findings += check_reading(
             whole.reading,
             records,
-            samples=request.n,
+            request=request,
             warmup_requests=conditions.warmup_requests,
             cut_off=conditions.cut_off,
         )
-    findings += check_records(records, prompts_planned=conditions.prompts_planned, interrupted=conditions.interrupted)
+    findings += check_records(
+        records,
+        prompts_planned=conditions.prompts_planned,
+        interrupted=conditions.interrupted,
+        max_failed=conditions.max_failed,
+    )
     findings += check_client(conditions.senders)
     if not conditions.speculates:
         findings = [finding for finding in findings if finding.code != "speculation_off"]
+    if {finding.code for finding in findings} & NOT_OURS:
+        whole.reading = _without_steps(whole.reading)
+        for part in categories.values():
+            part.reading = _without_steps(part.reading)
     evaluation = evaluation_of(
         conditions.benchmark,
         whole,
@@ -68,8 +82,31 @@ def conclude(evidence: Evidence) -> Evaluation:
         seed=conditions.seed,
     )
     overall = evaluation.overall.acceptance
-    overall.findings += check_outcome(overall, request, info)
+    overall.findings += [*check_outcome(overall, request, info), *_check_macro(evaluation)]
     return evaluation
+
+
+def _without_steps(reading: CounterReading | None) -> CounterReading | None:
+    """A reading without its decode steps, since they are not ours alone."""
+    if reading is None:
+        return None
+    return msgspec.structs.replace(reading, traffic=msgspec.structs.replace(reading.traffic, decode_steps=None))
+
+
+def _check_macro(evaluation: Evaluation) -> list[Finding]:
+    """Whether the average over categories is one over all of them."""
+    over, of = evaluation.averages.category_macro.over, len(evaluation.categories)
+    if not 0 < over < of:
+        return []
+    return [
+        Finding(
+            code="macro_over_a_part",
+            severity="warning",
+            message=f"The category macro average is over {over} of {of} categories; the acceptance of the others is "
+            "not known.",
+            numbers={"over": over, "categories": of},
+        )
+    ]
 
 
 def check_parts(whole: Measured, categories: Mapping[str, Measured]) -> list[Finding]:

@@ -40,7 +40,8 @@ class Conditions(msgspec.Struct, kw_only=True):
         warmup_requests: requests answered before the window.
         cut_off: requests that the server may have counted though no record tells of them; None if their number is not
             known, so that records and counters cannot be compared.
-        interrupted: whether it was stopped before its end.
+        interrupted: whether it was stopped before its end, or the server went away.
+        max_failed: share of failed requests above which the result is invalid.
         wall_seconds: time in which requests were on their way: from the first one sent to the last byte received,
             summed over windows.
         category_wall_seconds: likewise for each category that had a window of its own.
@@ -57,6 +58,7 @@ class Conditions(msgspec.Struct, kw_only=True):
     warmup_requests: int = 0
     cut_off: int | None = 0
     interrupted: bool = False
+    max_failed: float = 0.05
     wall_seconds: float = 0.0
     category_wall_seconds: dict[str, float] = {}
     seed: int = 0

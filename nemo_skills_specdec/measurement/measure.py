@@ -11,7 +11,7 @@ import msgspec
 
 from nemo_skills_specdec.acceptance import total
 from nemo_skills_specdec.client.answer import read_answer
-from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions
+from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions, as_sent
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.client.timing import to_record
 from nemo_skills_specdec.engines.base import ServerInfo
@@ -19,6 +19,7 @@ from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.engines.sglang.files import RequestFiles
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import ServerError
+from nemo_skills_specdec.measurement.checks import MAX_FAILED, server_gone
 from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence, SenderDelays
 from nemo_skills_specdec.measurement.request_statistics import (
@@ -46,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         warmup_requests: sent before the window; None for as many as the load has in flight.
         request_files: SGLang's `--export-metrics-to-file-dir`, if it can be read from here.
         speculates: whether the server is to speculate; a baseline is not.
+        max_failed: share of failed requests above which the result is invalid.
     """
 
     base_url: str
@@ -56,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     by_category: bool | None = None
     request_files: Path | None = None
     speculates: bool = True
+    max_failed: float = MAX_FAILED
     seed: int = 0
 
 
@@ -162,9 +165,10 @@ def send_with_client(
     """Sends the prompts with our own client."""
     records: list[RequestRecord] = []
     broken: list[str] = []
+    samples = as_sent(plan.request).n
 
     def take(exchange: Exchange) -> None:
-        record, problem = record_of(exchange, info)
+        record, problem = record_of(exchange, info, samples)
         if problem is not None:
             broken.append(problem)
         records.append(record)
@@ -188,10 +192,10 @@ def send_with_client(
     )
 
 
-def record_of(exchange: Exchange, info: ServerInfo) -> tuple[RequestRecord, str | None]:
+def record_of(exchange: Exchange, info: ServerInfo, samples: int = 1) -> tuple[RequestRecord, str | None]:
     """The record of one request, and why its statistics contradict themselves, if they do."""
     answer = read_answer(exchange)
-    record = to_record(exchange, answer)
+    record = to_record(exchange, answer, samples)
     problem = count_answer(record, answer.response, info, exchange.frames if exchange.streamed else ())
     return record, problem
 
@@ -261,6 +265,7 @@ def gather(
         prompts_planned=len(workload.rows),
         request=request,
         speculates=plan.speculates,
+        max_failed=plan.max_failed,
         observed=[*workload.remarks],
         warmup_requests=len(warm),
         seed=plan.seed,
@@ -268,6 +273,8 @@ def gather(
     evidence = Evidence(conditions=conditions, server=info, records=[], window=Window(before=before, after=before))
     windows = _split(workload.rows, plan.by_category, speaks=speaks)
     gave_up = _send_windows(evidence, windows, plan, headers, hooks, send)
+    gave_up = gave_up or server_gone(evidence.records)
+    conditions.interrupted |= gave_up is not None
     if files is not None:
         hooks.stage("waiting for the request-metric files")
         _join_files(files, evidence)

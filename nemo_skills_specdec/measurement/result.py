@@ -158,7 +158,7 @@ def user_speed(record: RequestRecord) -> float | None:
     elapsed = record.end_time - record.start_time
     if record.ttft_seconds is not None or record.completion_tokens is None or elapsed <= 0:
         return None
-    return record.completion_tokens / elapsed
+    return record.completion_tokens / record.samples / elapsed
 
 
 def part_of(measured: Measured, acceptance: Acceptance) -> Part:

@@ -22,35 +22,46 @@ class ClientAccount(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         requests: requests that ended with an answer.
-        failed: requests that ended without one; a server may or may not have counted them.
+        uncertain: times that something was sent without an answer, though the server may have worked on it: time-outs,
+            broken connections, requests that were sent again. What a server refused is not among them.
         prompt_tokens: summed `usage`; None if an answer came without it.
         completion_tokens: likewise.
         samples: answers per request, the API's `n`.
+        max_tokens: of one answer, as sent; None if there was no limit.
     """
 
     requests: int
-    failed: int
+    uncertain: int = 0
     prompt_tokens: int | None
     completion_tokens: int | None
     samples: int = 1
+    max_tokens: int | None = None
 
 
-def account_of(records: Sequence[RequestRecord], *, samples: int = 1) -> ClientAccount:
+def account_of(records: Sequence[RequestRecord], *, samples: int = 1, max_tokens: int | None = None) -> ClientAccount:
     """The client's own account of a window, from its request records."""
     answered = [record for record in records if record.error is None]
     return ClientAccount(
         requests=len(answered),
-        failed=sum(record.sent for record in records) - len(answered),
+        uncertain=sum(record.num_resends for record in records) + sum(map(_uncertain, records)),
         prompt_tokens=_sum([record.prompt_tokens for record in answered]),
         completion_tokens=_sum([record.completion_tokens for record in answered]),
         samples=samples,
+        max_tokens=max_tokens,
     )
+
+
+def _uncertain(record: RequestRecord) -> bool:
+    """Whether a server may have counted a request that has no answer; directories of version 0.1 do not tell."""
+    if record.error is None or not record.sent:
+        return False
+    return record.outcome in (None, "failed", "timed_out", "lost", "interrupted")
 
 
 def check_traffic(
     reading: CounterReading, account: ClientAccount, *, relied_on: bool, warmup_requests: int = 0
 ) -> list[Finding]:
-    """Compares what the server counted with what was account.
+    """Compares what the server counted with what was sent.
 
     Args:
         reading: the window's counter reading.
@@ -82,7 +93,8 @@ def check_traffic(
             )
         )
     by_requests = _check_requests(reading, account, warmup_requests, severity)
-    return findings + (by_requests or _check_tokens(reading, account, severity))
+    by_tokens = by_requests or _check_tokens(reading, account, severity)
+    return findings + (by_tokens or (_not_checked(reading, account) if relied_on else []))
 
 
 def check_counts(first: str, one: AcceptanceCounts, second: str, other: AcceptanceCounts) -> list[Finding]:
@@ -137,7 +149,7 @@ def _check_requests(
     reading: CounterReading, account: ClientAccount, warmup_requests: int, severity: Severity
 ) -> list[Finding]:
     counted, own = reading.traffic.requests, account.requests * account.samples
-    most = counted_requests(reading.engine, account.requests + account.failed, account.samples)
+    most = counted_requests(reading.engine, account.requests + account.uncertain, account.samples)
     if counted is None or own <= counted <= most:
         return []
     numbers: Numbers = {"server_requests": counted, "own_requests": own}
@@ -148,6 +160,17 @@ def _check_requests(
                 severity=severity,
                 message=f"The server counted {counted} requests, {own} were answered: the metrics are those of "
                 "another server, or of one replica of several; pass --metrics-url for every replica.",
+                numbers=numbers,
+            )
+        ]
+    if _tokens_agree(reading, account):
+        # Somebody else would have had tokens generated.
+        return [
+            Finding(
+                code="requests_counted_twice",
+                severity="info",
+                message=f"The server counted {counted} requests, {own} were ours, but not a token more than our "
+                "answers held: some were counted more than once, as by prefill and decode instances.",
                 numbers=numbers,
             )
         ]
@@ -168,11 +191,18 @@ def _check_requests(
 
 def _check_tokens(reading: CounterReading, account: ClientAccount, severity: Severity) -> list[Finding]:
     counted, own = reading.traffic.generation_tokens, account.completion_tokens
-    # Tokens of failed requests are counted by the server and unknown to us.
-    if counted is None or own is None or account.failed or counted == own:
+    if counted is None or own is None:
+        return []
+    most = own
+    if account.uncertain:
+        # Tokens of requests without an answer are counted by the server and unknown to us.
+        if account.max_tokens is None:
+            return []
+        most = own + account.uncertain * account.samples * account.max_tokens
+    if own <= counted <= most:
         return []
     numbers: Numbers = {"server_generation_tokens": counted, "own_generation_tokens": own}
-    if counted > own:
+    if counted > most:
         return [_foreign(f"{counted} generated tokens, {own} were ours", numbers, severity)]
     return [
         Finding(
@@ -183,6 +213,32 @@ def _check_tokens(reading: CounterReading, account: ClientAccount, severity: Sev
             numbers=numbers,
         )
     ]
+
+
+def _not_checked(reading: CounterReading, account: ClientAccount) -> list[Finding]:
+    """The finding that nothing could be compared; none if something could."""
+    requests = reading.traffic.requests is not None
+    tokens = reading.traffic.generation_tokens is not None and account.completion_tokens is not None
+    if requests or tokens:
+        return []
+    why = (
+        "the answers carry no usage"
+        if reading.traffic.generation_tokens is not None
+        else "the metrics count neither requests nor generated tokens"
+    )
+    return [
+        Finding(
+            code="traffic_not_checked",
+            severity="warning",
+            message=f"Whether anything else used the server could not be checked, because {why}. Make sure that it was "
+            "idle.",
+        )
+    ]
+
+
+def _tokens_agree(reading: CounterReading, account: ClientAccount) -> bool:
+    counted = reading.traffic.generation_tokens
+    return counted is not None and not account.uncertain and counted == account.completion_tokens
 
 
 def _foreign(told: str, numbers: Numbers, severity: Severity) -> Finding:

@@ -13,7 +13,8 @@ from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.records import Message, PromptRow
 
 FEWEST = 4
-MAX_TOKENS = 32
+MAX_TOKENS = 8
+"""Enough to see whether answers carry statistics; a warm-up is to cost little beside the run."""
 
 
 def warm_up_requests(load: LoadOptions) -> int:

@@ -127,6 +127,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         warmup: requests sent before the window; None for as many as will be in flight.
         seed: of the intervals.
+        max_failed: share of failed requests above which the numbers are invalid.
         repeat: number of the repetition, from 0; runs that differ in nothing else show the spread from run to run.
     """
 
@@ -139,6 +140,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     warmup: int | None = None
     by_category: bool | None = None
     seed: int = 0
+    max_failed: float = 0.05
     repeat: int = 0
 
     @property

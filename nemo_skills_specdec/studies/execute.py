@@ -148,6 +148,7 @@ def execute(
         by_category=_by_category(config, info),
         request_files=started.request_files,
         speculates=config.method.name != "none",
+        max_failed=config.max_failed,
         seed=config.seed,
     )
     send = send_with_client

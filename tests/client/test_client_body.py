@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nemo_skills_specdec.client.body import body_writer, count_turns, encode_answer, encode_turns, turn_body
-from nemo_skills_specdec.client.exchange import RequestOptions
+from nemo_skills_specdec.client.exchange import RequestOptions, as_sent
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.records import Message, PromptRow
 
@@ -144,3 +144,34 @@ def test_what_tools_were_asked_and_answered_is_passed_on():
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "42", "name": "f", "tool_call_id": "c1"},
     ]
+
+
+def test_a_null_in_the_extra_body_removes_a_field():
+    request = RequestOptions(
+        model="m", max_tokens=64, temperature=0.0, extra_body={"max_tokens": None, "max_completion_tokens": 64}
+    )
+    body = json.loads(_only_body(request))
+    assert "max_tokens" not in body
+    assert body["max_completion_tokens"] == 64
+    assert as_sent(request).max_tokens == 64
+
+
+@pytest.mark.parametrize(
+    ("extra", "sent"),
+    [
+        ({"temperature": 0.8}, {"temperature": 0.8}),
+        ({"temperature": None}, {"temperature": None}),
+        ({"n": 3, "max_tokens": 9}, {"n": 3, "max_tokens": 9}),
+        ({"ignore_eos": True, "seed": 5}, {"ignore_eos": True, "seed": 5}),
+        ({"temperature": "warm", "other": 1}, {"temperature": 0.0}),
+    ],
+)
+def test_what_the_extra_body_puts_in_its_place_is_what_was_sent(extra, sent):
+    found = as_sent(RequestOptions(model="m", temperature=0.0, max_tokens=64, extra_body=extra))
+    assert {name: getattr(found, name) for name in sent} == sent
+
+
+def _only_body(request):
+    row = PromptRow(question_id="q", category="c", messages=[Message("user", "hi")])
+    writer = body_writer(request)
+    return turn_body(writer, encode_turns(writer, row), [])

@@ -1,7 +1,8 @@
+import msgspec
 import pytest
 
 from nemo_skills_specdec.client.exchange import Answer, Exchange
-from nemo_skills_specdec.client.timing import timing_of, to_record
+from nemo_skills_specdec.client.timing import arrived_in_lumps, timing_of, to_record
 from nemo_skills_specdec.records import RequestRecord
 
 STREAMED = Exchange(
@@ -94,3 +95,37 @@ def test_a_record_holds_the_answer_and_its_times():
 def test_an_error_found_on_decoding_is_in_the_record():
     record = to_record(STREAMED, Answer(error="chunk 3 of the stream is not JSON"))
     assert (record.error, record.outcome) == ("chunk 3 of the stream is not JSON", "failed")
+
+
+@pytest.mark.parametrize(
+    ("times", "lumped"),
+    [
+        ([1.0] * 12, True),
+        ([1.0] * 6 + [4.0] * 6, True),
+        ([1.0] * 4 + [2.0] * 4 + [3.0] * 4, True),
+        ([1.0] * 3 + [2.0] * 3 + [3.0] * 3 + [4.0] * 3, False),
+        ([1.0] * 7, False),
+        ([1.0 + 0.001 * n for n in range(12)], False),
+    ],
+    ids=["all at once", "two", "three", "four", "too few chunks to tell", "one by one"],
+)
+def test_chunks_in_at_most_three_groups_were_held_back_by_somebody(times, lumped):
+    assert arrived_in_lumps(times) is lumped
+
+
+def test_a_stream_that_came_in_lumps_has_no_times_but_the_whole():
+    exchange = msgspec.structs.replace(STREAMED, chunk_times=[10.5] + [12.0] * 6 + [15.0] * 6)
+    timing = timing_of(exchange, Answer(first_content=1, last_content=12, completion_tokens=20))
+    assert timing.lumped
+    assert (timing.ttft_seconds, timing.tpot_seconds, timing.inter_chunk_seconds) == (None, None, None)
+    assert timing.e2e_seconds == 6.0
+
+
+def test_the_time_per_token_of_several_samples_is_that_of_one():
+    assert timing_of(STREAMED, ANSWER, samples=3).tpot_seconds == 4.0 / 2
+
+
+def test_a_usage_of_zero_beside_text_is_not_believed():
+    record = to_record(STREAMED, Answer(generation="text", prompt_tokens=0, completion_tokens=0))
+    assert (record.usage_rejected, record.prompt_tokens, record.completion_tokens) == (True, None, None)
+    assert not to_record(STREAMED, Answer(generation="", completion_tokens=0)).usage_rejected

@@ -12,6 +12,7 @@ from nemo_skills_specdec.measurement.checks import (
     check_reading,
     check_records,
     check_request,
+    server_gone,
 )
 from nemo_skills_specdec.records import Acceptance, RequestRecord
 
@@ -31,7 +32,10 @@ def record(number, category="coding", counts=COUNTS, **rest):
 def test_what_counters_lack_is_told_only_where_answers_do_not_tell_it():
     lacking = CounterReading(engine="sglang", source="counters", traffic=Traffic(), findings=(no_positions(),))
     assert codes(check_reading(lacking, [record(1)])) == []
-    assert codes(check_reading(lacking, [record(1), record(2, counts=None)])) == ["no_positions"]
+    assert codes(check_reading(lacking, [record(1), record(2, counts=None)])) == [
+        "no_positions",
+        "traffic_not_checked",
+    ]
 
 
 def test_a_plain_greedy_request_needs_no_remark():
@@ -89,10 +93,10 @@ def test_prompts_without_a_verification_step_are_not_counted_among_them():
 
 
 def test_failures_are_counted_and_the_commonest_reason_given():
-    records = [*(record(n) for n in range(20)), record(20, counts=None, error="HTTP 503"), record(21, error="HTTP 503")]
-    (finding,) = check_records(records, prompts_planned=22, interrupted=False)
+    records = [*(record(n) for n in range(50)), record(50, counts=None, error="HTTP 503"), record(51, error="HTTP 503")]
+    (finding,) = check_records(records, prompts_planned=52, interrupted=False)
     assert (finding.code, finding.severity) == ("requests_failed", "warning")
-    assert finding.message == "2 of 22 requests failed, most often (2): HTTP 503"
+    assert finding.message == "2 of 52 requests failed, most often (2): HTTP 503"
 
 
 def test_a_run_in_which_everything_failed_is_invalid():
@@ -108,7 +112,7 @@ def test_an_interrupted_run_says_how_far_it_came():
 
 
 def test_requests_that_an_interrupt_cut_off_are_not_failures():
-    records = [*(record(n) for n in range(20)), record(20, counts=None, error="interrupted", outcome="interrupted")]
+    records = [*(record(n) for n in range(50)), record(50, counts=None, error="interrupted", outcome="interrupted")]
     (finding,) = check_records(records, prompts_planned=44, interrupted=True)
     assert (finding.code, finding.numbers["cut_off"]) == ("interrupted", 1)
 
@@ -181,3 +185,40 @@ def test_a_client_in_time_needs_no_remark():
 def test_a_limit_on_open_files_that_lowered_the_concurrency_is_told():
     (finding,) = check_client([sent(lowered_concurrency=900), sent()])
     assert (finding.code, finding.numbers) == ("concurrency_lowered", {"connections": 900})
+
+
+def at(end, **fields):
+    return RequestRecord(question_id=str(end), category="c", turn=0, end_time=end, **fields)
+
+
+def test_a_server_that_breaks_off_and_answers_no_more_is_gone():
+    broken = [at(10.0 + n, error="connection reset", outcome="lost") for n in range(3)]
+    assert server_gone([at(1.0), *broken]) == "connection reset"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [at(1.0), at(2.0, error="x", outcome="lost"), at(3.0, error="x", outcome="lost")],
+        [at(n, error="x", outcome="unreachable") for n in (1.0, 2.0, 3.0)],
+        [*(at(n, error="x", outcome="lost") for n in (1.0, 2.0, 3.0)), at(4.0)],
+        [at(1.0), *(at(n, error="HTTP 500", outcome="refused") for n in (2.0, 3.0, 4.0))],
+    ],
+    ids=["too few", "never there", "back again", "still refusing"],
+)
+def test_a_server_that_may_still_be_there_is_not_gone(records):
+    assert server_gone(records) is None
+
+
+@pytest.mark.parametrize(("failed", "severity"), [(5, "warning"), (6, "invalid")])
+def test_more_than_the_allowed_share_of_failures_is_invalid(failed, severity):
+    records = [*(record(n) for n in range(100 - failed)), *(at(float(n), error="HTTP 500") for n in range(failed))]
+    findings = check_records(records, prompts_planned=100, interrupted=False)
+    assert {f.code: f.severity for f in findings}["requests_failed"] == severity
+
+
+def test_streams_that_came_in_lumps_and_usages_of_nothing_are_told():
+    records = [*(record(n) for n in range(20)), record(20, lumped=True), record(21, usage_rejected=True)]
+    found = {f.code: f for f in check_records(records, prompts_planned=22, interrupted=False)}
+    assert found["arrived_in_lumps"].numbers == {"lumped": 1, "answered": 22}
+    assert found["usage_rejected"].numbers == {"rejected": 1, "answered": 22}

@@ -29,7 +29,7 @@ TRAFFIC = Traffic(
     busy_after=0,
 )
 READING = CounterReading(engine="vllm", source="counters", counts=COUNTS, traffic=TRAFFIC)
-SENT = ClientAccount(requests=30, failed=0, prompt_tokens=566, completion_tokens=2880)
+SENT = ClientAccount(requests=30, prompt_tokens=566, completion_tokens=2880)
 
 
 def reading(**traffic):
@@ -46,7 +46,7 @@ def test_own_traffic_alone_gives_no_finding():
 
 
 def test_more_requests_than_ours_are_foreign_traffic():
-    (finding,) = check_traffic(reading(requests=35), SENT, relied_on=True)
+    (finding,) = check_traffic(reading(requests=35, generation_tokens=3100), SENT, relied_on=True)
     assert (finding.code, finding.severity) == ("foreign_traffic", "invalid")
     assert finding.numbers == {"server_requests": 35, "own_requests": 30}
 
@@ -58,7 +58,7 @@ def test_more_tokens_than_ours_are_foreign_traffic_even_if_requests_are_not_coun
 
 
 def test_foreign_traffic_is_only_a_warning_where_the_responses_say_it_themselves():
-    (finding,) = check_traffic(reading(requests=35), SENT, relied_on=False)
+    (finding,) = check_traffic(reading(requests=35, generation_tokens=3100), SENT, relied_on=False)
     assert finding.severity == "warning"
 
 
@@ -69,15 +69,19 @@ def test_fewer_requests_than_ours_mean_that_another_server_was_asked():
 
 
 def test_failed_requests_may_or_may_not_have_been_counted():
-    sent = ClientAccount(requests=28, failed=2, prompt_tokens=520, completion_tokens=2700)
+    sent = ClientAccount(requests=28, uncertain=2, prompt_tokens=520, completion_tokens=2700)
     assert check_traffic(reading(requests=28), sent, relied_on=True) == []
     assert check_traffic(reading(requests=30), sent, relied_on=True) == []
     assert codes(check_traffic(reading(requests=31), sent, relied_on=True)) == ["foreign_traffic"]
 
 
 def test_a_few_requests_too_many_after_a_warm_up_have_leaked():
-    assert codes(check_traffic(reading(requests=32), SENT, relied_on=True, warmup_requests=4)) == ["warmup_leaked"]
-    assert codes(check_traffic(reading(requests=35), SENT, relied_on=True, warmup_requests=4)) == ["foreign_traffic"]
+    assert codes(
+        check_traffic(reading(requests=32, generation_tokens=2900), SENT, relied_on=True, warmup_requests=4)
+    ) == ["warmup_leaked"]
+    assert codes(
+        check_traffic(reading(requests=35, generation_tokens=3100), SENT, relied_on=True, warmup_requests=4)
+    ) == ["foreign_traffic"]
 
 
 def test_a_server_that_is_busy_at_either_end_is_reported():
@@ -145,7 +149,7 @@ def test_the_clients_own_account_counts_failures_apart():
         RequestRecord(question_id="b", category="c", turn=0, error="HTTP 500"),
         RequestRecord(question_id="b", category="c", turn=1, error="not sent: turn 0 failed", sent=False),
     ]
-    assert account_of(records) == ClientAccount(requests=1, failed=1, prompt_tokens=5, completion_tokens=7)
+    assert account_of(records) == ClientAccount(requests=1, uncertain=1, prompt_tokens=5, completion_tokens=7)
 
 
 def test_tokens_are_unknown_if_an_answer_came_without_usage():
@@ -186,5 +190,57 @@ def test_a_window_opens_and_closes_only_when_nothing_runs_and_nothing_more_is_co
 )
 def test_sglang_may_count_one_request_more_per_prompt_with_several_samples(counted: int, codes: list[str]) -> None:
     reading = CounterReading(engine="sglang", source="bounds", traffic=Traffic(requests=counted))
-    sent = ClientAccount(requests=10, failed=0, prompt_tokens=None, completion_tokens=None, samples=2)
+    sent = ClientAccount(requests=10, prompt_tokens=None, completion_tokens=None, samples=2)
     assert [finding.code for finding in check_traffic(reading, sent, relied_on=True)] == codes
+
+
+def test_requests_counted_twice_without_a_token_more_are_nobody_elses():
+    (finding,) = check_traffic(reading(requests=60), SENT, relied_on=True)
+    assert (finding.code, finding.severity) == ("requests_counted_twice", "info")
+
+
+def test_refused_requests_leave_no_room_for_strangers():
+    records = [answered(str(number)) for number in range(20)]
+    refused = [
+        RequestRecord(question_id=f"r{n}", category="a", turn=0, status=400, error="HTTP 400", outcome="refused")
+        for n in range(10)
+    ]
+    account = account_of(records + refused, max_tokens=64)
+    assert account.uncertain == 0
+    (finding,) = check_traffic(counted(requests=30, generation_tokens=300), account, relied_on=True)
+    assert (finding.code, finding.severity) == ("foreign_traffic", "invalid")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "resends", "uncertain"), [("timed_out", 0, 1), ("lost", 1, 2), ("unreachable", 0, 0)]
+)
+def test_requests_of_unknown_fate_may_have_been_counted(outcome, resends, uncertain):
+    failed = RequestRecord(question_id="f", category="a", turn=0, error="x", outcome=outcome, num_resends=resends)
+    assert account_of([answered("q"), failed]).uncertain == uncertain
+
+
+def test_tokens_of_requests_of_unknown_fate_are_bounded_by_their_limit():
+    account = ClientAccount(requests=20, uncertain=1, prompt_tokens=None, completion_tokens=200, max_tokens=64)
+    assert check_traffic(counted(requests=21, generation_tokens=264), account, relied_on=True) == []
+    assert codes(check_traffic(counted(requests=21, generation_tokens=265), account, relied_on=True)) == [
+        "foreign_traffic"
+    ]
+    assert codes(check_traffic(counted(requests=21, generation_tokens=199), account, relied_on=True)) == [
+        "requests_missing"
+    ]
+
+
+def test_where_nothing_can_be_compared_that_is_said_with_the_reason():
+    account = ClientAccount(requests=20, prompt_tokens=None, completion_tokens=None)
+    (finding,) = check_traffic(counted(generation_tokens=300), account, relied_on=True)
+    assert finding.code == "traffic_not_checked"
+    assert "because the answers carry no usage" in finding.message
+    assert check_traffic(counted(generation_tokens=300), account, relied_on=False) == []
+
+
+def answered(name):
+    return RequestRecord(question_id=name, category="a", turn=0, prompt_tokens=5, completion_tokens=10)
+
+
+def counted(**traffic):
+    return CounterReading(engine="vllm", source="counters", counts=COUNTS, traffic=Traffic(**traffic))
