@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import gzip
-import itertools
 import socket
 import ssl
 import threading
 import time
+import zlib
+from itertools import pairwise
 
 import pytest
 from client_server import DATA, DONE, GOOD, ask_url, chunk
@@ -130,7 +131,7 @@ def test_files_of_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_pa
 
 
 def test_a_server_without_tls_is_named_as_such():
-    [exchange] = ask_raw(WHOLE, scheme="https").exchanges
+    [exchange] = ask_raw(WHOLE, scheme="https", timeout_seconds=0.3).exchanges
     assert (exchange.error or "").startswith("cannot connect: ")
     assert exchange.outcome == "unreachable"
 
@@ -249,7 +250,7 @@ def test_generated_text_that_says_done_does_not_end_an_answer(monkeypatch):
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
 def test_an_answer_compressed_all_the_same_is_read(encoding):
     body = b"".join(GOOD)
-    packed = gzip.compress(body) if encoding == b"gzip" else __import__("zlib").compress(body)
+    packed = gzip.compress(body) if encoding == b"gzip" else zlib.compress(body)
     head = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: " + encoding + b"\r\n\r\n")
     [exchange] = ask_raw(head, http_chunk(packed[:20]), http_chunk(packed[20:]), b"0\r\n\r\n").exchanges
     assert (exchange.error, read_answer(exchange).generation) == (None, "Hello")
@@ -367,7 +368,7 @@ def test_answers_are_handed_over_as_soon_as_they_end_and_need_not_be_kept():
     )
     assert sent.exchanges == []
     assert len(seen) == 4
-    assert [round(b - a, 1) >= 0.4 for a, b in itertools.pairwise(seen)] == [True] * 3
+    assert min(b - a for a, b in pairwise(seen)) > 0.4
 
 
 def test_the_size_that_is_read_at_once_hides_nothing(monkeypatch):

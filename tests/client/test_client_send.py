@@ -531,7 +531,7 @@ def test_a_connection_idle_for_long_is_not_used_again(monkeypatch):
 
 def test_the_lag_of_the_client_itself_is_seen():
     late = ask(lambda r: stream(r, *GOOD[:2], 0.2, *GOOD[2:])).lateness
-    assert late.samples >= 2
+    assert late.samples >= 1
     assert 0 <= late.p50_seconds <= late.p99_seconds <= late.max_seconds
     assert late.opening_max_seconds == late.max_seconds
 
