@@ -38,6 +38,10 @@ class PromptFlags(msgspec.Struct, frozen=True, kw_only=True):
             help="File of prompts to use instead (JSONL, JSON, CSV, Parquet or text).", rich_help_panel=PROMPTS
         ),
     ] = None
+    column: Annotated[
+        str | None,
+        typer.Option(help="Column (key) of the prompt in that file. Default: a known one.", rich_help_panel=PROMPTS),
+    ] = None
     category: Annotated[
         list[str] | None, typer.Option(help="Only this category; repeatable.", rich_help_panel=PROMPTS)
     ] = None
@@ -61,6 +65,7 @@ def benchmark_of(prompts: PromptFlags) -> Benchmark:
         config=prompts.config,
         data_dir=str(prompts.data_dir) if prompts.data_dir is not None else None,
         prompts=str(prompts.prompts) if prompts.prompts is not None else None,
+        column=prompts.column,
         categories=list(prompts.category or ()),
         limit_per_category=prompts.limit_per_category,
     )

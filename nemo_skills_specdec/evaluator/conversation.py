@@ -40,8 +40,7 @@ def check_input(path: Path) -> list[Finding]:
         return read.findings
     verification, _ = verify_file(path)
     if not verification.ok:
-        reasons = "; ".join(finding.message for finding in verification.findings if finding.severity == "invalid")
-        raise DataError(f"{path} must not be used: {reasons}")
+        raise DataError(f"{path} must not be used: {verification.reasons}")
     return verification.findings
 
 

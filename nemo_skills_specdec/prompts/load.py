@@ -102,7 +102,7 @@ def _load(name: str | Path, config: str | None, data_dir: Path | None, column: s
         read = read_rows(Path(name), column=column)
         return LoadedPrompts(name=prompt_file_stem(str(name)), rows=read.rows, findings=read.findings)
     if column is not None:
-        raise UsageError(f"--column is for files of prompts, and {name} is a prompt set; drop it")
+        raise UsageError(f"a column (--column) is of a file of prompts, and {name} is a prompt set; drop it")
     if base_name(name) == "mini":
         title = "mini" if config in (None, "full") else f"mini/{config}"
         return LoadedPrompts(name=title, rows=load_mini(config or "full"), findings=[])
@@ -125,8 +125,7 @@ def _load_prepared(name: str, config: str | None, data_dir: Path | None) -> Load
     path = prepared_file(folder, wanted)
     verification, manifest = verify_file(path)
     if not verification.ok:
-        reasons = "; ".join(remark.message for remark in verification.findings if remark.severity == "invalid")
-        raise UsageError(f"{path} must not be used: {reasons}")
+        raise UsageError(f"{path} must not be used: {verification.reasons}")
     if manifest is not None and manifest.benchmark not in (set_name, folder_name(name)):
         raise UsageError(f"{path} holds {manifest.benchmark}, not {name}; give another --data-dir")
     title = f"{set_name}/{wanted}" if set_name == SPEED_BENCH else set_name

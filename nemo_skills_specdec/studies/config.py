@@ -52,7 +52,8 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         name: `mini`, `emulated`, or a prompt set made by `ns-specdec prepare`, such as `speed-bench` or `gsm8k`.
         config: of a prompt set that has several, such as `qualitative`.
         data_dir: the folder that was given when preparing.
-        prompts: a JSONL file instead.
+        prompts: a file of prompts instead.
+        column: the key of the prompt in that file; None looks for a known one.
         num_prompts: at most so many, taken in turn from the categories.
         prompt_tokens: length of an `emulated` prompt.
         seed: of `emulated` prompts.
@@ -62,6 +63,7 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     config: str | None = None
     data_dir: str | None = None
     prompts: str | None = None
+    column: str | None = None
     categories: list[str] = []
     limit_per_category: int | None = None
     num_prompts: int | None = None
@@ -189,8 +191,10 @@ def config_hash(config: RunConfig) -> str:
     server = msgspec.structs.replace(config.server, port=None, ready_timeout_seconds=0.0)
     told = msgspec.to_builtins(msgspec.structs.replace(config, server=server))
     if config.sampling.logprobs is None:
-        # A setting that came later: runs made before it keep their hash.
+        # Settings that came later: runs made before them keep their hash.
         del told["sampling"]["logprobs"]
+    if config.benchmark.column is None:
+        del told["benchmark"]["column"]
     text = msgspec.json.encode(told, order="sorted")
     return hashlib.sha256(text).hexdigest()[:12]
 

@@ -45,6 +45,7 @@ def load_prompts(benchmark: Benchmark, count_tokens: CountTokens | None = None) 
     return load_with_findings(
         Path(benchmark.prompts) if benchmark.prompts is not None else benchmark.name,
         config=benchmark.config,
+        column=benchmark.column,
         data_dir=Path(benchmark.data_dir) if benchmark.data_dir is not None else None,
         categories=benchmark.categories,
         limit_per_category=benchmark.limit_per_category,

@@ -36,6 +36,14 @@ def test_a_file_is_a_benchmark(tmp_path):
     assert Benchmark(prompts=str(path)).label == "own"
 
 
+def test_the_column_of_a_file_is_chosen(tmp_path):
+    (tmp_path / "own.csv").write_text("ask,prompt\nyes,no\n")
+    benchmark = Benchmark(prompts=str(tmp_path / "own.csv"), column="ask")
+    assert [row.messages[0].content for row in load_rows(benchmark)] == ["yes"]
+    with pytest.raises(UsageError, match="mini is a prompt set; drop it"):
+        load_rows(Benchmark(column="ask"))
+
+
 def test_a_set_that_is_not_prepared_says_how_to_prepare_it(tmp_path):
     with pytest.raises(UsageError, match="ns-specdec prepare gsm8k"):
         load_rows(Benchmark(name="gsm8k", data_dir=str(tmp_path)))

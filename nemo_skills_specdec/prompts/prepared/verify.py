@@ -48,6 +48,11 @@ class Verification(msgspec.Struct, kw_only=True):
         """Whether nothing invalid was found."""
         return not any(finding.severity == "invalid" for finding in self.findings)
 
+    @property
+    def reasons(self) -> str:
+        """Why it is not fit for use, in words that go on behind a colon."""
+        return "; ".join(finding.message.rstrip(".") for finding in self.findings if finding.severity == "invalid")
+
 
 class RowChecks:
     """Collects what is wrong with rows, and tells it in as many findings as there are kinds of faults."""
@@ -66,7 +71,7 @@ class RowChecks:
             Finding(
                 code=code,
                 severity=severity,
-                message=f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}",
+                message=f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}.",
                 numbers={"rows": len(rows)},
             )
             for (code, severity, what), rows in self._faults.items()
@@ -99,11 +104,11 @@ def verify_file(
             more(row, checks)
     findings = checks.findings()
     if manifest is None:
-        message = "there is no manifest: where the rows come from, and whether they are complete, is not known"
+        message = "There is no manifest: where the rows come from, and whether they are complete, is not known."
         findings.append(finding("no_manifest", "info" if path.suffix == ".parquet" else "warning", message))
     else:
         if not is_intact(path, manifest):
-            message = "the manifest was changed after it was written; prepare the data again"
+            message = "The manifest was changed after it was written; prepare the data again."
             findings.append(finding("manifest_changed", "invalid", message))
         findings.extend(_against_manifest(manifest, totals))
     verification = Verification(
@@ -137,28 +142,28 @@ def _against_manifest(manifest: PreparedManifest, totals: RowTotals) -> list[Fin
     findings = list(manifest.findings)
     hashes, expected = totals.hashes, manifest.row_sha256
     if not hashes:
-        findings.append(finding("no_rows", "invalid", "the file holds no row; prepare the data again"))
+        findings.append(finding("no_rows", "invalid", "The file holds no row; prepare the data again."))
     for code, what, rows in (
         ("rows_missing", "of the manifest are missing", [key for key in expected if key not in hashes]),
         ("rows_added", "are not in the manifest", [key for key in hashes if key not in expected]),
-        ("rows_changed", "differ from their hash in the manifest", _changed(manifest, totals)),
+        ("rows_changed", "differ from the manifest", _changed(manifest, totals)),
     ):
         if rows:
-            message = f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again"
+            message = f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again."
             findings.append(finding(code, "invalid", message, {"rows": len(rows)}))
     if list(hashes) != list(expected) and set(hashes) == set(expected):
         findings.append(
-            finding("rows_reordered", "warning", "the rows are not in the order in which they were prepared")
+            finding("rows_reordered", "warning", "The rows are not in the order in which they were prepared.")
         )
     findings.extend(_figures(manifest, totals))
     if manifest.format < FORMAT:
         message = (
-            f"the manifest (format {manifest.format}) has hashes of messages only: category, source and other fields "
-            "cannot be checked; prepare the data again to have them covered"
+            f"The manifest (format {manifest.format}) has hashes of messages only: category, source and other fields "
+            "cannot be checked; prepare the data again to have them covered."
         )
         findings.append(finding("manifest_covers_messages", "info", message, {"format": manifest.format}))
     if manifest.limit_per_category is not None:
-        message = f"only the first {manifest.limit_per_category} rows of each category were kept"
+        message = f"Only the first {manifest.limit_per_category} rows of each category were kept."
         findings.append(finding("limited", "info", message, {"limit_per_category": manifest.limit_per_category}))
     return findings
 
@@ -186,5 +191,5 @@ def _figures(manifest: PreparedManifest, totals: RowTotals) -> list[Finding]:
     ]
     if not wrong:
         return []
-    message = f"the manifest's figures are not those of the rows: {'; '.join(wrong)}; prepare the data again"
+    message = f"The manifest's figures are not those of the rows: {'; '.join(wrong)}; prepare the data again."
     return [finding("manifest_figures", "invalid", message)]

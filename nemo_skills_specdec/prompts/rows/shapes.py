@@ -131,8 +131,8 @@ def _prompt_value(record: Mapping[str, Any], where: str, column: str | None) -> 
     there = [key for key in known if key in record]
     if not there:
         raise DataError(
-            f"{where} has none of the keys {', '.join(known)}; it has {_names(record)}: rename one, or choose one: "
-            "ns-specdec prepare FILE --column KEY"
+            f"{where} has none of the keys {', '.join(known)}; it has {_names(record)}: rename one, or name it with "
+            "--column"
         )
     for key in there:
         value = record[key]

@@ -34,8 +34,7 @@ def adopt(source: Path, config: Config, folder: Path, limit_per_category: int | 
     path = prepared_file(source, config)
     checked = verify_config(path, None)
     if not checked.ok:
-        reasons = "; ".join(remark.message for remark in checked.findings if remark.severity == "invalid")
-        raise DataError(f"{path} cannot be imported: {reasons}")
+        raise DataError(f"{path} cannot be imported: {checked.reasons}")
     manifest = read_manifest(path) or PreparedManifest(
         benchmark="speed-bench",
         config=config,
@@ -47,8 +46,8 @@ def adopt(source: Path, config: Config, folder: Path, limit_per_category: int | 
             finding(
                 "prepared_elsewhere",
                 "warning",
-                "the rows were prepared elsewhere, so their flavor and wording are unknown; compare them with a "
-                "known folder: ns-specdec verify PATH --against OTHER",
+                "The rows were prepared elsewhere, so their flavor and wording are unknown; compare them with a "
+                "known folder: ns-specdec verify PATH --against OTHER.",
             )
         ],
     )

@@ -63,7 +63,7 @@ def verify_config(path: Path, encoder: Encoder | None) -> Verification:
     findings = [*verification.findings, *_counts(config, verification.rows_per_category, manifest)]
     if budget is not None and encoder is None:
         message = (
-            'tokens were not counted: tiktoken is missing; install it: pip install "nemo-skills-specdec[throughput]"'
+            'Tokens were not counted: tiktoken is missing; install it: pip install "nemo-skills-specdec[throughput]".'
         )
         findings.append(finding("tokens_not_counted", "warning", message))
     return msgspec.structs.replace(
@@ -81,7 +81,7 @@ def _counts(config: str, found: Mapping[str, int], manifest: PreparedManifest | 
     unknown = sorted(set(found) - set(categories))
     findings = []
     if unknown:
-        message = f"unknown categories: {', '.join(unknown)}"
+        message = f"There are unknown categories: {', '.join(unknown)}."
         findings.append(finding("unknown_category", "invalid", message))
     rows = sum(found.values())
     if manifest is not None and manifest.limit_per_category is not None:
@@ -91,7 +91,7 @@ def _counts(config: str, found: Mapping[str, int], manifest: PreparedManifest | 
     if not released and manifest is not None and manifest.source_rows is not None:
         expected = manifest.source_rows - skipped
         if rows != expected:
-            message = f"{rows} rows, but {expected} are expected; prepare the data again"
+            message = f"There are {rows} rows, but {expected} are expected; prepare the data again."
             findings.append(finding("row_count", "invalid", message, {"rows": rows, "expected": expected}))
         return findings
     each = ROWS_PER_THROUGHPUT_CATEGORY if throughput else ROWS_PER_QUALITATIVE_CATEGORY
@@ -99,6 +99,6 @@ def _counts(config: str, found: Mapping[str, int], manifest: PreparedManifest | 
         return findings
     wrong = [f"{name} {found.get(name, 0)}" for name in categories if found.get(name, 0) != each]
     if wrong:
-        message = f"each category has {each} rows, but there are: {', '.join(wrong)}; prepare the data again"
+        message = f"Each category has {each} rows, but there are: {', '.join(wrong)}; prepare the data again."
         findings.append(finding("row_count", "invalid", message, {"rows": rows, "expected": each * len(categories)}))
     return findings

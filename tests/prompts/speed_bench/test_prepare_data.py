@@ -143,6 +143,18 @@ def test_from_prepared_needs_no_network(place: Path, invented: Invented, wording
     assert len(invented.hub.log) == before
 
 
+def test_a_folder_that_was_tampered_with_is_not_taken_over(place: Path, invented: Invented, wording: Path) -> None:
+    main("speed-bench", arguments(invented, wording, "--output-dir", "theirs"))
+    path = Path("theirs/qualitative.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["source"] = "elsewhere"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = PrepareOptions(name="speed-bench", from_prepared=Path("theirs"), output_dir=Path("ours"))
+    with pytest.raises(UsageError, match="cannot be imported: 1 row differs from the manifest"):
+        prepare(options)
+    assert not Path("ours").exists()
+
+
 def test_a_folder_of_several_files_is_verified_whole(place: Path, invented: Invented, wording: Path) -> None:
     main("speed-bench", arguments(invented, wording, "--output-dir", "out"))
     prepare(PrepareOptions(name="mini", output_dir=Path("out")))
