@@ -12,7 +12,7 @@ MOST_PARAMETERS = 8
 MOST_LINES_OF_A_FILE = 400
 
 # What still breaks a rule. Nothing may be added; whoever mends one takes it out.
-LONG_FUNCTIONS = {"evaluator/generation.py:task_class"}
+LONG_FUNCTIONS: set[str] = set()
 LONG_FILES = {"embedded/engine.py"}
 
 

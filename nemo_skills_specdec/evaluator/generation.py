@@ -9,41 +9,20 @@ not its version, decide how.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from nemo_skills_specdec.engines.fetch import API_KEY_VARIABLE, bearer
-from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError
-from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns, together
-from nemo_skills_specdec.evaluator.job import (
-    Job,
-    Target,
-    as_sent,
-    close_job,
-    conclude_job,
-    open_job,
-    wait_until_reachable,
-)
-from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
+from nemo_skills_specdec.errors import SpecdecError, UsageError
 from nemo_skills_specdec.evaluator.server_flags import with_statistics
-from nemo_skills_specdec.evaluator.summary import told_in_words
-from nemo_skills_specdec.measurement.request_statistics import count_answer, request_extras
-from nemo_skills_specdec.records import Finding, RequestRecord
+from nemo_skills_specdec.evaluator.task import MeasuredConversations
 
 LOG = logging.getLogger("nemo_skills.specdec")
-
-_REJECTED = frozenset({400, 413, 422})
-"""The server read the request and will never answer it: sending it again would not help."""
-_TURN = "_specdec_request"
 
 
 def __getattr__(name: str) -> Any:
@@ -75,16 +54,6 @@ def evaluates_in_own_process() -> bool:
         return find_spec("nemo_skills.evaluation.evaluate_results") is not None
     except ImportError:
         return False
-
-
-def server_url(server: Mapping[str, Any]) -> str:
-    """The server's address from NeMo-Skills' `server` settings, in which a missing one may be the text `None`."""
-    given = server.get("base_url")
-    if isinstance(given, (list, tuple)):
-        raise UsageError("several servers were given; acceptance is measured on one server at a time")
-    if given and str(given) != "None":
-        return str(given)
-    return f"http://{server.get('host', '127.0.0.1')}:{server.get('port', 5000)}"
 
 
 def server_command(build: Callable[..., tuple[str, int]]) -> Callable[..., tuple[str, int]]:
@@ -138,133 +107,9 @@ def _config_class() -> type:
 def task_class() -> type:
     """NeMo-Skills' generation task with our window around it."""
     from nemo_skills.inference.generate import GenerationTask
-    from omegaconf import OmegaConf  # type: ignore[import-not-found,unused-ignore]
 
-    class SpecdecTask(GenerationTask):  # type: ignore[misc]
+    class SpecdecTask(MeasuredConversations, GenerationTask):  # type: ignore[misc]
         """Generates, and says how many drafts were accepted on the way."""
-
-        def __init__(self, cfg: Any) -> None:
-            super().__init__(cfg)
-            self.target = _target(cfg, getattr(self.llm, "base_url", None))
-            self.job: Job | None = None
-            self.extras: dict[str, Any] = {}
-            self.remarks: list[Finding] = []
-
-        def load_data(self) -> list[Row]:
-            self.remarks = check_input(Path(self.cfg.input_file))
-            return [{**row, "messages": conversation_of(row)} for row in super().load_data()]
-
-        def skip_completed_samples(self, data: list[Row]) -> list[Row]:
-            if drop_torn_line(Path(f"{self.cfg.output_file}-async")):
-                LOG.warning("the last row of the interrupted run was cut off while it was written; it is sent again")
-            return cast("list[Row]", super().skip_completed_samples(data))
-
-        def wait_for_server(self) -> None:
-            given = self.cfg.server.get("base_url")
-            if given and str(given) != "None":
-                wait_until_reachable(self.target, self.cfg.server_wait_seconds, LOG.warning)
-            else:
-                super().wait_for_server()
-
-        async def async_loop(self, data: list[Row]) -> None:
-            self.job = open_job(
-                self.target,
-                Path(self.cfg.output_file),
-                planned_rows=len(data),
-                longest_row=max((len(split_turns(conversation_of(row))) for row in data), default=0),
-                concurrency=self.cfg.max_concurrent_requests,
-                arguments=_arguments(self.cfg),
-                remarks=self.remarks,
-            )
-            self.extras = request_extras(self.job.info, stream=False)
-            self.places = asyncio.Semaphore(self.cfg.max_concurrent_requests)
-            try:
-                await super().async_loop(data)
-            except BaseException:
-                close_job(self.job, "cut_off")
-                raise
-            close_job(self.job, "complete")
-
-        async def process_single_datapoint(self, data_point: Row, all_data: list[Row], **rest: Any) -> Row:
-            # All rows are started at once. One place a row keeps its turns together, so that few rows are in progress
-            # when the job is interrupted.
-            async with self.places:
-                return await self._converse(data_point, all_data, **rest)
-
-        async def _converse(self, data_point: Row, all_data: list[Row], **rest: Any) -> Row:
-            question_id, category = identity_of(data_point)
-            messages: list[dict[str, str]] = []
-            records: list[RequestRecord] = []
-            results: list[Row] = []
-            for number, added in enumerate(split_turns(conversation_of(data_point))):
-                messages += added
-                result = await super().process_single_datapoint({"messages": messages}, all_data, **rest)
-                record: RequestRecord = result.pop(_TURN)
-                record.question_id, record.category, record.turn = question_id, category, number
-                records.append(record)
-                results.append(result)
-                if record.error is not None:
-                    break
-                messages.append({"role": "assistant", "content": record.generation})
-            row = results[0] if len(results) == 1 else together(results)
-            row.update(stamps_of(records), question_id=question_id, category=category, subset_for_metrics=category)
-            errors = [f"turn {record.turn}: {record.error}" for record in records if record.error is not None]
-            return row | ({"error": "; ".join(errors)} if errors else {})
-
-        async def generate_with_semaphore(self, **params: Any) -> Row:
-            assert self.job is not None
-            given = params.get("extra_body") or {}
-            own = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else dict(given)
-            params |= {"include_response": True, "extra_body": {**self.extras, **cast("dict[str, Any]", own)}}
-            queued = time.time()
-            async with self.semaphore:
-                start = time.time()
-                try:
-                    result: Row = await self.llm.generate_async(**params)
-                except Exception as error:
-                    if getattr(error, "status_code", None) not in _REJECTED:
-                        raise
-                    result = {"generation": "", "num_generated_tokens": 0, "error": error}
-                end = time.time()
-            record = self._record(result)
-            record.start_time, record.end_time, record.queue_seconds = start, end, start - queued
-            return {**result, _TURN: record}
-
-        def _record(self, result: Row) -> RequestRecord:
-            assert self.job is not None
-            record = RequestRecord(question_id="", category="", turn=0, generation=result["generation"])
-            error, response = result.pop("error", None), result.pop("response", None)
-            if error is not None:
-                record.status, record.error = error.status_code, _one_line(error)
-                return record
-            told: dict[str, Any] = response.model_dump() if response is not None else {}
-            usage = told.get("usage") or {}
-            record.status, record.response_id = 200, told.get("id")
-            record.reasoning = result.get("reasoning_content")
-            record.finish_reason = result.get("finish_reason")
-            record.prompt_tokens = usage.get("prompt_tokens")
-            record.completion_tokens = usage.get("completion_tokens", result["num_generated_tokens"])
-            problem = count_answer(record, as_sent(told), self.job.info)
-            if problem is not None:
-                self.job.kept.contradictions.append(problem)
-            if record.counts is None and self.job.blind is not None and (record.completion_tokens or 0) > 1:
-                raise ServerError(f"neither the responses nor the metrics report acceptance: {self.job.blind}")
-            return record
-
-        def generate(self) -> None:
-            super().generate()
-            if self.cfg.dry_run:
-                return
-            output = Path(self.cfg.output_file)
-            if not output.exists():
-                # A chunk whose merged output is there already.
-                LOG.warning("%s is not there: its rows were merged before, nothing is left to do", output.name)
-                return
-            result, averages, *remarks = told_in_words(conclude_job(output, self.target))
-            LOG.info(result)
-            LOG.info(averages)
-            for remark in remarks:
-                LOG.warning(remark)
 
     def get_server_command_fn() -> Callable[..., tuple[str, int]]:
         from nemo_skills.pipeline.utils import get_server_command
@@ -317,38 +162,6 @@ def _one_line(error: BaseException) -> str:
     from nemo_skills_specdec.client.faults import one_line
 
     return one_line(f"{type(error).__name__}: {error}")
-
-
-def _target(cfg: Any, address: Any) -> Target:
-    server = cfg.server
-    variable = server.get("api_key_env_var")
-    key = server.get("api_key") or (os.environ.get(variable) if variable else None) or os.environ.get(API_KEY_VARIABLE)
-    urls = [cfg.metrics_urls] if isinstance(cfg.metrics_urls, str) else list(cfg.metrics_urls or ())
-    engine = {"vllm": "vllm", "vllm_multimodal": "vllm", "sglang": "sglang"}.get(str(server.get("server_type")))
-    return Target(
-        url=address if isinstance(address, str) and address else server_url(server),
-        metrics_urls=tuple(str(url) for url in urls),
-        headers=bearer(key),
-        engine=engine,
-        request_files=Path(str(cfg.request_metrics_dir)) if cfg.request_metrics_dir else None,
-    )
-
-
-def _arguments(cfg: Any) -> dict[str, Any]:
-    """What a reader of the results must know; nothing that could be a secret."""
-    inference = cfg.inference
-    names = ("temperature", "top_p", "top_k", "random_seed", "tokens_to_generate")
-    extra = dict(inference.extra_body or {})
-    return {
-        "model": str(cfg.server.get("model")),
-        **{name: getattr(inference, name) for name in names},
-        "extra_body": {key: value for key, value in extra.items() if isinstance(value, (bool, int, float, str))},
-        "max_concurrent_requests": cfg.max_concurrent_requests,
-        "input_file": str(cfg.input_file),
-        "max_samples": cfg.max_samples,
-        "num_chunks": cfg.num_chunks,
-        "chunk_id": cfg.chunk_id,
-    }
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.errors import DataError, ServerError, UsageError
 from nemo_skills_specdec.evaluator import generation
+from nemo_skills_specdec.evaluator import task as measured_task
 from nemo_skills_specdec.evaluator.attempts import attempts_of_output, read_attempts, side_file, write_attempts
 from nemo_skills_specdec.evaluator.job import Target, conclude_job, wait_until_reachable
 from nemo_skills_specdec.evaluator.rows import read_rows, records_of, responses_of
@@ -231,7 +232,7 @@ def test_request_metric_files_are_found_by_what_the_server_says_and_joined(tmp_p
     files = tmp_path / "files"
     files.mkdir()
     # An SGLang of 0.5.8 tells in its files only: here its responses are not read.
-    monkeypatch.setattr(generation, "count_answer", lambda record, told, info: None)
+    monkeypatch.setattr(measured_task, "count_answer", lambda record, told, info: None)
     with start(EmbeddedOptions(dialect="sglang", export_metrics_dir=str(files))) as server:
         task(tmp_path, Client(server.base_url)).generate()
         rows = read_rows(output(tmp_path))
@@ -277,12 +278,12 @@ def test_attempts_of_an_output_are_kept_beside_it(tmp_path, vllm):
     ],
 )
 def test_the_address_is_found_in_the_settings_of_nemo_skills(server, address):
-    assert generation.server_url(server) == address
+    assert measured_task.server_url(server) == address
 
 
 def test_several_servers_are_refused():
     with pytest.raises(UsageError, match="one server at a time"):
-        generation.server_url({"base_url": ["http://a", "http://b"]})
+        measured_task.server_url({"base_url": ["http://a", "http://b"]})
 
 
 def test_the_builder_of_server_commands_adds_flags_and_is_accepted_for_grouped_jobs():
