@@ -23,7 +23,7 @@ def verify(
     import msgspec
 
     from nemo_skills_specdec.prompts.checking import verify_folder
-    from nemo_skills_specdec.prompts.plural import rows_that
+    from nemo_skills_specdec.prompts.plural import rows_and_turns, rows_that
     from nemo_skills_specdec.prompts.prepared.compare import compare_folders
 
     results = verify_folder(path, offline=offline)
@@ -37,7 +37,7 @@ def verify(
         typer.echo(msgspec.json.encode(value).decode())
     else:
         for result in results:
-            turns = f"{result.num_rows} rows, {result.num_turns} turns, {result.num_multiturn_rows} multi-turn"
+            turns = f"{rows_and_turns(result.num_rows, result.num_turns)}, {result.num_multiturn_rows} multi-turn"
             tokens = f", {result.tokens[0]} to {result.tokens[1]} tokens" if result.tokens else ""
             typer.echo(f"{result.name}: {'ok' if result.ok else 'NOT OK'}: {turns}{tokens}")
             typer.echo(f"  fingerprint {result.fingerprint}")

@@ -111,22 +111,31 @@ def _load(name: str | Path, config: str | None, data_dir: Path | None, column: s
 
 def _load_prepared(name: str, config: str | None, data_dir: Path | None) -> LoadedPrompts:
     set_name = base_name(name)
-    wanted = config or (DEFAULT_CONFIG if set_name == SPEED_BENCH else SET_CONFIG)
+    base = data_dir or default_data_dir()
+    places = (base / folder_name(name), base)
+    # Sets of the hub are one file, whatever config of the data set it was made from.
+    is_file = config is not None and any(config in prepared_names(place) for place in places)
+    wanted = DEFAULT_CONFIG if set_name == SPEED_BENCH else SET_CONFIG
+    if config is not None and (set_name == SPEED_BENCH or is_file):
+        wanted = config
     if set_name == SPEED_BENCH:
         check_config(wanted)
     elif set_name not in NAMES and "/" not in name:
         raise UsageError(f"there is no prompt set {name!r}; choose one of: {SPEED_BENCH}, {', '.join(NAMES)}")
-    base = data_dir or default_data_dir()
-    folder = next((place for place in (base / folder_name(name), base) if wanted in prepared_names(place)), None)
+    command = f"ns-specdec prepare {name}" + (
+        f" --config {config or wanted}" if config or set_name == SPEED_BENCH else ""
+    )
+    command += f" --data-dir {data_dir}" if data_dir else ""
+    folder = next((place for place in places if wanted in prepared_names(place)), None)
     if folder is None:
-        option = f" --config {wanted}" if set_name == SPEED_BENCH else ""
-        where = f" --data-dir {data_dir}" if data_dir else ""
-        raise UsageError(f"{name} is not prepared in {base}; run: ns-specdec prepare {name}{option}{where}")
+        raise UsageError(f"{name} is not prepared in {base}; run: {command}")
     path = prepared_file(folder, wanted)
     verification, manifest = verify_file(path)
     if not verification.ok:
         raise UsageError(f"{path} must not be used: {verification.reasons}")
     if manifest is not None and manifest.benchmark not in (set_name, folder_name(name)):
         raise UsageError(f"{path} holds {manifest.benchmark}, not {name}; give another --data-dir")
-    title = f"{set_name}/{wanted}" if set_name == SPEED_BENCH else set_name
+    if manifest is not None and config not in (None, wanted, manifest.source_config):
+        raise UsageError(f"{path} was made from config {manifest.source_config}, not {config}; run: {command}")
+    title = set_name if config is None and set_name != SPEED_BENCH else f"{set_name}/{config or wanted}"
     return LoadedPrompts(name=title, rows=list(stored_rows(path)), findings=verification.findings, manifest=manifest)

@@ -16,3 +16,8 @@ def rows_that(count: int, what: str) -> str:
         return f"{count} rows {what}"
     verb, _, rest = what.partition(" ")
     return f"1 row {_SINGULAR.get(verb, verb + 's')} {rest}".rstrip()
+
+
+def rows_and_turns(rows: int, turns: int) -> str:
+    """`1 row, 1 turn`, `44 rows, 60 turns`."""
+    return f"{rows} row{'' if rows == 1 else 's'}, {turns} turn{'' if turns == 1 else 's'}"

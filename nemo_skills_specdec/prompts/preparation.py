@@ -14,6 +14,7 @@ from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import DownloadProgress, Fetcher
 from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.hub.progress import progress_bars
+from nemo_skills_specdec.prompts.plural import rows_and_turns
 from nemo_skills_specdec.prompts.prepare_options import PrepareFlags
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared
@@ -144,7 +145,7 @@ def _prepare_set(options: PrepareOptions, say: Say) -> str:
     )
     rows = first_of_each(loaded.rows, options.limit_per_category)
     done = write_prepared(options.folder, SET_CONFIG, rows, manifest)
-    say(f"{options.name}: {done.num_rows} rows, {done.num_turns} turns in {options.folder / SET_CONFIG}.jsonl")
+    say(f"{options.name}: {rows_and_turns(done.num_rows, done.num_turns)} in {options.folder / SET_CONFIG}.jsonl")
     return SET_CONFIG
 
 

@@ -123,7 +123,7 @@ def _findings(told: _Told) -> list[Finding]:
         code="answers_left_out",
         severity="info",
         number=told.answers,
-        message=f"{rows_that(told.answers, 'end with a message of the assistant')}, which is left out.",
+        message=f"{rows_that(told.answers, 'end with an assistant message')}, which is left out.",
     )
     say(
         code="ids_numbered",

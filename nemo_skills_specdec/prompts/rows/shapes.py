@@ -175,7 +175,7 @@ def _message(item: Any, where: str, number: int, default: Role | None) -> Messag
         raise RowError(where, f"{name} is null")
     if isinstance(item, str):
         if default is None:
-            raise RowError(where, f"{name} is a text of nobody, not an object with a role")
+            raise RowError(where, f"{name} is a text without a role")
         return Message(default, _text(item, where, name))
     said = item.get("role", item.get("from"))
     role = default if said is None else _ROLES.get(said.lower()) if isinstance(said, str) else None

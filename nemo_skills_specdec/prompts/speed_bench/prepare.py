@@ -18,6 +18,7 @@ from nemo_skills_specdec.prompts.hub.repository import (
     local_copy,
     open_repository,
 )
+from nemo_skills_specdec.prompts.plural import rows_and_turns
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, Wording, write_prepared
 from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 from nemo_skills_specdec.prompts.rows import first_of_each
@@ -156,7 +157,7 @@ def _prepare_config(
         findings=_remarks(texts, skipped),
     )
     done = write_prepared(options.folder, config, rows, manifest)
-    say(f"{config}: {done.num_rows} rows, {done.num_turns} turns in {options.folder / config}.jsonl")
+    say(f"{config}: {rows_and_turns(done.num_rows, done.num_turns)} in {options.folder / config}.jsonl")
     return done
 
 

@@ -180,7 +180,7 @@ def test_a_row_of_no_known_shape_is_refused_by_name(record: dict[str, Any], mess
         ({"conversations": [{"from": "gpt", "value": "alone"}]}, "no user message to answer", True),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}, "no user message", True),
         ({"conversations": [{"from": "human", "value": None}]}, "message 1 has no text", False),
-        ({"conversations": ["raw", {"from": "human", "value": "b"}]}, "message 1 is a text of nobody", False),
+        ({"conversations": ["raw", {"from": "human", "value": "b"}]}, "message 1 is a text without a role", False),
         ({"conversations": [{"from": "human", "value": 5}]}, "message 1 holds a number", False),
         ({"messages": [{"role": "robot", "content": "a"}]}, "message 1 has an unknown role", False),
         ({"messages": [{"role": "user", "content": "a"}, {"content": "b"}]}, "message 2 has no role", False),

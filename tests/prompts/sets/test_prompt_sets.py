@@ -16,12 +16,13 @@ from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.catalog import NAMES, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.http import Fetcher, OfflineError
+from nemo_skills_specdec.prompts.load import load_with_findings
 from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
-from nemo_skills_specdec.prompts.prepared.manifest import read_manifest
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, read_manifest, write_prepared
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions
 from nemo_skills_specdec.prompts.sets import spec_bench
 from nemo_skills_specdec.prompts.sets.hub_sets import subset_name
-from nemo_skills_specdec.records import PromptRow
+from nemo_skills_specdec.records import Message, PromptRow
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -420,3 +421,15 @@ def test_a_set_is_prepared_with_a_manifest(tmp_path: Path, tokenizer: Path) -> N
     assert manifest is not None
     assert {finding.code for finding in manifest.findings} == {"random_prompts"}
     assert {finding.code for finding in result.findings} == {"random_prompts", "limited"}
+
+
+def test_a_prepared_set_of_the_hub_knows_the_config_it_was_made_from(tmp_path: Path) -> None:
+    def made_from(config: str | None) -> PreparedManifest:
+        return PreparedManifest(benchmark="me--set", config="test", comparable=True, dataset=[], source_config=config)
+
+    rows = [PromptRow(question_id="1", category="c", messages=[Message("user", "x")])]
+    write_prepared(tmp_path / "me--set", "test", rows, made_from("easy"))
+    assert load_with_findings("me/set", data_dir=tmp_path).name == "me/set"
+    assert load_with_findings("me/set", config="easy", data_dir=tmp_path).name == "me/set/easy"
+    with pytest.raises(UsageError, match="made from config easy, not hard; run: .* me/set --config hard"):
+        load_with_findings("me/set", config="hard", data_dir=tmp_path)
