@@ -91,7 +91,7 @@ class PromptRow(msgspec.Struct, kw_only=True):
     messages: list[Message]
 
 
-class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+class GeneratedToken(msgspec.Struct, frozen=True, array_like=True):
     """One generated token with its log-probability, and the most probable tokens at its place, best first."""
 
     token: str
@@ -160,7 +160,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     counts: AcceptanceCounts | None = None
     counts_source: Source | None = None
     steps: list[StepCount] | None = None
-    logprobs: list[TokenLogprob] | None = None
+    logprobs: list[GeneratedToken] | None = None
 
 
 class Acceptance(msgspec.Struct, kw_only=True):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nemo_skills_specdec.compare.comparison import ComparedGroup, Comparison
 
-GATES, OUTPUT = "Thresholds", "Output"
+GATES, ANSWERS, OUTPUT = "Thresholds", "Answers", "Output"
 
 
 class AllowedKey(str, Enum):
@@ -66,6 +66,13 @@ def compare(
     undecided: Annotated[
         Undecided, typer.Option(help="How to treat a threshold that lies inside the interval.", rich_help_panel=GATES)
     ] = Undecided.passes,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="Compare answers too: is speculation lossless?", rich_help_panel=ANSWERS)
+    ] = False,
+    itself: Annotated[
+        list[Path] | None,
+        typer.Option("--self", help="Another run of the baseline: what rounding changes.", rich_help_panel=ANSWERS),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(help="Write comparison.json and comparison.md into this folder.", rich_help_panel=OUTPUT),
@@ -79,13 +86,15 @@ def compare(
 ) -> None:
     """Compare runs with a baseline, prompt by prompt, with the noise of prompts and of runs in every interval.
 
-    Exit code 1 if a threshold is violated, 2 if the runs were not measured alike.
+    Exit code 1 if a threshold is violated or speculation changes answers, 2 if the runs were not measured alike.
     """
     import msgspec
 
     from nemo_skills_specdec.compare.comparability import KEYS
     from nemo_skills_specdec.compare.comparison import How, compare_groups
     from nemo_skills_specdec.compare.gate import Thresholds
+    from nemo_skills_specdec.compare.outputs import changed, with_outputs
+    from nemo_skills_specdec.compare.repeats import runs_in
     from nemo_skills_specdec.compare.selection import select
 
     how = How(
@@ -96,6 +105,11 @@ def compare(
     allowed = [key for key in KEYS if AllowedKey(key) in (allow or ())]
     chosen = select([baseline, *(baseline_repeat or ())], runs, allowed)
     comparisons = [compare_groups(one.baseline, one.run, how, one.accepted) for one in chosen]
+    if outputs:
+        again = [run for path in itself or () for run in runs_in(path)]
+        comparisons = [
+            with_outputs(found, one.baseline, one.run, again) for found, one in zip(comparisons, chosen, strict=True)
+        ]
     encoded = msgspec.json.encode({"comparisons": comparisons})
     _write(comparisons, encoded, output_dir, junit)
     if json_output:
@@ -103,7 +117,8 @@ def compare(
     else:
         _show(comparisons)
     outcomes = {result.outcome for one in comparisons for result in one.thresholds}
-    if "violated" in outcomes or ("undecided" in outcomes and undecided is Undecided.fails):
+    failing = {"violated", "undecided"} if undecided is Undecided.fails else {"violated"}
+    if outcomes & failing or any(map(changed, comparisons)):
         raise typer.Exit(1)
 
 
@@ -125,6 +140,7 @@ def _write(comparisons: Sequence[Comparison], encoded: bytes, output_dir: Path |
 def _show(comparisons: Sequence[Comparison]) -> None:
     from rich.console import Console
 
+    from nemo_skills_specdec.compare.outputs import outputs_text
     from nemo_skills_specdec.compare.wording import reasons_of, threshold_text
     from nemo_skills_specdec.report.terminal import findings_lines
 
@@ -144,6 +160,8 @@ def _show(comparisons: Sequence[Comparison]) -> None:
             )
         for reason, titles in reasons_of(comparison.overall).items():
             console.print(f"{', '.join(titles)}: {reason}", markup=False)
+        for said in outputs_text(comparison):
+            console.print(said, markup=False)
         for result in comparison.thresholds:
             console.print(threshold_text(result), markup=False)
         for line in findings_lines(comparison.findings):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from nemo_skills_specdec.records import Outcome, TokenLogprob
+from nemo_skills_specdec.records import GeneratedToken, Outcome
 
 
 class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +188,6 @@ class Answer(msgspec.Struct, kw_only=True):
     completion_tokens: int | None = None
     first_content: int | None = None
     last_content: int | None = None
-    logprobs: list[TokenLogprob] | None = None
+    logprobs: list[GeneratedToken] | None = None
     response: dict[str, Any] = {}
     error: str | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.records import TokenLogprob
+from nemo_skills_specdec.records import GeneratedToken
 
 _Pair = tuple[str, float]
 
@@ -33,7 +33,7 @@ class CompletionLogprobs(msgspec.Struct):
     top_logprobs: list[dict[str, float] | None] | None = None
 
 
-def token_logprobs(choice: dict[str, Any]) -> list[TokenLogprob]:
+def token_logprobs(choice: dict[str, Any]) -> list[GeneratedToken]:
     """The tokens of a choice or of a chunk of it; nothing where it carries none, or none that can be read."""
     raw = choice.get("logprobs")
     if not isinstance(raw, dict):
@@ -48,14 +48,14 @@ def token_logprobs(choice: dict[str, Any]) -> list[TokenLogprob]:
     if not len(told.tokens) == len(told.token_logprobs) == len(alternatives):
         return []
     return [
-        TokenLogprob(token, logprob, _best((top or {}).items()))
+        GeneratedToken(token, logprob, _best((top or {}).items()))
         for token, logprob, top in zip(told.tokens, told.token_logprobs, alternatives, strict=True)
         if logprob is not None
     ]
 
 
-def _chat_token(token: ChatAlternative) -> TokenLogprob:
-    return TokenLogprob(token.token, token.logprob, _best((a.token, a.logprob) for a in token.top_logprobs))
+def _chat_token(token: ChatAlternative) -> GeneratedToken:
+    return GeneratedToken(token.token, token.logprob, _best((a.token, a.logprob) for a in token.top_logprobs))
 
 
 def _best(pairs: Any) -> tuple[_Pair, ...]:

@@ -17,8 +17,10 @@ from nemo_skills_specdec.compare.figures import (
     acceptance_figures,
 )
 from nemo_skills_specdec.compare.gate import ThresholdResult, Thresholds, check_thresholds
+from nemo_skills_specdec.compare.losslessness import Losslessness
 from nemo_skills_specdec.compare.pairing import Pairs, pair, tally
 from nemo_skills_specdec.compare.repeats import RunGroup
+from nemo_skills_specdec.compare.sampled_outputs import SampledOutputs
 from nemo_skills_specdec.compare.speedup import RATE_SETS_THROUGHPUT, same_text, untimed_problem
 from nemo_skills_specdec.measurement.run import Run
 from nemo_skills_specdec.records import Finding
@@ -49,6 +51,8 @@ class Comparison(msgspec.Struct, kw_only=True):
         same_text: share of them whose answers are the same in all runs, character by character.
         accepted: differences between the runs that were accepted knowingly.
         categories: by category the figures of `BY_CATEGORY`.
+        outputs: greedy answers compared, if that was asked for.
+        samples: sampled answers compared, likewise.
     """
 
     baseline: ComparedGroup
@@ -62,6 +66,8 @@ class Comparison(msgspec.Struct, kw_only=True):
     overall: list[FigureChange]
     categories: dict[str, list[FigureChange]]
     thresholds: list[ThresholdResult] = []
+    outputs: Losslessness | None = None
+    samples: SampledOutputs | None = None
     findings: list[Finding] = []
 
     def figure(self, name: str) -> FigureChange:

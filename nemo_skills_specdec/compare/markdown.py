@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from nemo_skills_specdec.compare.change import FigureChange
 from nemo_skills_specdec.compare.comparison import Comparison
+from nemo_skills_specdec.compare.outputs import outputs_text
 from nemo_skills_specdec.compare.wording import (
     UNKNOWN,
     change_text,
@@ -32,6 +33,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         *([""] if comparison.thresholds else []),
         *_table(comparison.overall, level, "figure", [change.title for change in comparison.overall]),
         "",
+        *(f"- {line}" for line in outputs_text(comparison)),
         *_notes(comparison),
         *(f"- {finding.severity}: {finding.message}" for finding in comparison.findings),
     ]

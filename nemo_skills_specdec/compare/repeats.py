@@ -76,4 +76,6 @@ def _identity(run: Run) -> bytes:
     arguments: dict[str, Any] = {k: v for k, v in run.manifest.arguments.items() if k not in _PER_RUN}
     load = {k: v for k, v in (arguments.pop("load", None) or {}).items() if k not in ("seed", "timeout_seconds")}
     told = [getattr(server, name) for name in server.__struct_fields__ if name not in _NOT_TOLD]
+    # Sampled answers are repeated with other seeds.
+    arguments["request"] = {k: v for k, v in (arguments.get("request") or {}).items() if k != "seed"}
     return msgspec.json.encode([told, arguments, load, run.manifest.prompts_sha256], order="deterministic")

@@ -66,3 +66,27 @@ def test_the_files_hold_what_is_printed(folder):
     assert length["verdict"] == "lower"
     assert (out / "comparison.md").read_text().startswith("### vllm 0.30.0, eagle3 k3")
     assert (out / "junit.xml").read_text().startswith("<?xml")
+
+
+def texts(*given):
+    return [row(record(str(n), accepted=12, text=text)) for n, text in enumerate(given)]
+
+
+def test_changed_answers_are_told_with_the_baselines_own_and_exit_with_one(folder):
+    write(make_run(texts(*["abcdef"] * 9), speculation="off"), folder / "answers")
+    write(make_run(texts(*["abcdef"] * 8, "abcdeX"), speculation="off"), folder / "again")
+    write(make_run(texts(*["abXdef"] * 9)), folder / "changed")
+    done = run("--outputs", folder / "answers", folder / "changed", "--self", folder / "again")
+    assert done.exit_code == 1
+    assert "0.0% of 9 prompts identical, of the baseline with itself 88.9%" in done.stdout
+    assert "verdict on the answers: more different than the baseline from itself" in done.stdout
+    same = run("--outputs", folder / "answers", folder / "again", "--allow", "sampling")
+    assert same.exit_code == 0
+    assert "verdict on the answers: undecided" in same.stdout
+
+
+def test_sampled_answers_of_single_runs_are_said_to_be_untested(folder):
+    warm = {"temperature": 0.8}
+    write(make_run(texts("a b", "c d"), speculation="off", request=warm), folder / "warm")
+    write(make_run(texts("a b", "c e"), request=warm), folder / "warmer")
+    assert "two runs or more of each" in run("--outputs", folder / "warm", folder / "warmer").stdout.replace("\n", " ")

@@ -8,11 +8,11 @@ from nemo_skills_specdec.client.answer import read_answer
 from nemo_skills_specdec.client.body import body_writer, encode_turns, turn_body
 from nemo_skills_specdec.client.exchange import Exchange, RequestOptions
 from nemo_skills_specdec.client.logprobs import token_logprobs
-from nemo_skills_specdec.records import Message, PromptRow, TokenLogprob
+from nemo_skills_specdec.records import GeneratedToken, Message, PromptRow
 
 OTHERS = [{"token": "Ho", "logprob": -2.5}, {"token": "Hi", "logprob": -0.1}]
 CHAT = {"content": [{"token": "Hi", "logprob": -0.1, "top_logprobs": OTHERS}]}
-READ = [TokenLogprob("Hi", -0.1, (("Hi", -0.1), ("Ho", -2.5)))]
+READ = [GeneratedToken("Hi", -0.1, (("Hi", -0.1), ("Ho", -2.5)))]
 
 
 def body(**options):
@@ -39,7 +39,7 @@ def test_the_completions_api_lists_columns():
         "text_offset": [0],
     }
     assert token_logprobs({"logprobs": columns}) == READ
-    assert token_logprobs({"logprobs": {**columns, "top_logprobs": None}}) == [TokenLogprob("Hi", -0.1)]
+    assert token_logprobs({"logprobs": {**columns, "top_logprobs": None}}) == [GeneratedToken("Hi", -0.1)]
 
 
 @pytest.mark.parametrize(
