@@ -431,5 +431,5 @@ def test_a_prepared_set_of_the_hub_knows_the_config_it_was_made_from(tmp_path: P
     write_prepared(tmp_path / "me--set", "test", rows, made_from("easy"))
     assert load_with_findings("me/set", data_dir=tmp_path).name == "me/set"
     assert load_with_findings("me/set", config="easy", data_dir=tmp_path).name == "me/set/easy"
-    with pytest.raises(UsageError, match="made from config easy, not hard; run: .* me/set --config hard"):
+    with pytest.raises(UsageError, match=r"made from config easy, not hard; run: .* me/set --config hard"):
         load_with_findings("me/set", config="hard", data_dir=tmp_path)
