@@ -104,7 +104,7 @@ class OutputFlags(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Study directory; an existing one is resumed. Default: results/<time>-<name>.",
+            help="Study directory; an existing one is resumed. Default: a new one in results/.",
             rich_help_panel=OUTPUT,
         ),
     ] = None

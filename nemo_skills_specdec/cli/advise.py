@@ -65,7 +65,7 @@ def _show(methods: list[MethodAdvice]) -> None:
         if method.paying is not None:
             console.print(paying_text(method.paying, method.speedups), markup=False)
         if method.next:
-            console.print("to be surer, measure next:")
+            console.print("for more certainty, measure next:")
             for one in method.next:
                 console.print(f"  concurrency {one.concurrency or '-'}: {one.message}", markup=False)
         console.print()

@@ -23,7 +23,8 @@ def doctor(
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe/--no-probe", help="Send one short request where only an answer tells whether it has statistics."
+            "--probe/--no-probe",
+            help="Send one short request where only a response shows whether it carries statistics.",
         ),
     ] = True,
     api_key_env: Annotated[

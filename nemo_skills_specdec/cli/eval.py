@@ -138,7 +138,7 @@ def eval_command(
         ),
     ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option(help="Run directory. Default: results/<time>-<benchmark>.", rich_help_panel=OUTPUT)
+        Path | None, typer.Option(help="Run directory. Default: a new one in results/.", rich_help_panel=OUTPUT)
     ] = None,
     resume: Annotated[
         Path | None,

@@ -129,7 +129,7 @@ def _problem(cell: Cell) -> str | None:
         if length:
             counts = counts_by_prompt(cell.rows[length])
             if not counts:
-                return "answers do not tell accepted tokens by position"
+                return "responses do not report accepted tokens by position"
             if (problem := not_a_chain(group.runs[0].manifest.server, total(counts))) is not None:
                 return problem
     return None

@@ -65,7 +65,7 @@ def change_by_prompt(
     found = tally(pairs, figure)
     if not found.usable:
         return msgspec.structs.replace(
-            nothing, reason=f"{found.unknown} of {found.known + found.unknown} answers do not tell it"
+            nothing, reason=f"{found.unknown} of {found.known + found.unknown} answers do not report it"
         )
     groups = found.runs[:baselines], found.runs[baselines:]
     assumed = run_noise if figure.timing else None
@@ -89,7 +89,7 @@ def change_by_run(
     nothing = FigureChange(figure=name, title=title, prompts=prompts)
     logarithms = by_run([math.log(v) for v in baseline], [math.log(v) for v in run])
     found = _with_contrasts(nothing, [baseline, run], by_run(baseline, run), logarithms, significance)
-    return found if found.noise else msgspec.structs.replace(found, reason="only repeats could tell its noise")
+    return found if found.noise else msgspec.structs.replace(found, reason="only repeats could show its noise")
 
 
 def decide(changes: Sequence[FigureChange], significance: float) -> list[FigureChange]:

@@ -162,7 +162,7 @@ def _tokens_per_step(pairs: Pairs, baseline: RunGroup, run: RunGroup, how: How) 
     told = [[one.evaluation.overall.acceptance.tokens_per_step for one in group.runs] for group in (baseline, run)]
     known = [[value for value in group if value] for group in told]
     if [len(group) for group in known] != [len(group) for group in told]:
-        reason = "the counters of one of the runs do not tell it"
+        reason = "the counters of one of the runs do not report it"
         return FigureChange(figure=name, title=title, prompts=pairs.prompts, reason=reason)
     return change_by_run(name, title, *known, prompts=pairs.prompts, significance=how.significance)
 
@@ -211,8 +211,8 @@ def _findings(found: Comparison, *, repeated: bool) -> list[Finding]:
             Finding(
                 code="compared_without_repeats",
                 severity="warning",
-                message=f"Each side was run once: timings are assumed to differ by {found.run_noise or 0:.0%} from run "
-                "to run. Run both two or three times to measure it, or give --run-noise.",
+                message=f"Each side was run once: timings are assumed to differ by {found.run_noise or 0:.0%} from "
+                "run to run; run both two or three times to measure it, or give --run-noise.",
                 numbers={"run_noise": found.run_noise},
             )
         )

@@ -147,6 +147,6 @@ def _tpot(repeats: Sequence[Sequence[OutputRow]]) -> float | None:
 
 
 def _decoding(rows: Sequence[OutputRow]) -> NDArray[np.float64]:
-    """By prompt, tokens after the first and the seconds they took; zeros where too many answers do not tell it."""
+    """By prompt, tokens after the first and the seconds they took; zeros where too many answers do not report it."""
     found = tally(Pairs(rows=[list(rows)], left_out=0), USER_SPEED)
     return found.runs[0] if found.usable else 0 * found.runs[0]

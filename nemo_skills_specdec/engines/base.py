@@ -68,7 +68,7 @@ class SourceOffer(msgspec.Struct, frozen=True, kw_only=True):
     """One source of acceptance numbers, whether this server offers it now, and how to switch it on if not.
 
     Attributes:
-        available: None where only a request can tell.
+        available: None where only a request can show it.
         gives: what can be computed from it, e.g. `AL, AR, per position, per request`.
         how: the exact flag, field or setting that is in use, or that would switch it on; in words.
         uses: what it rests on where it is available.
@@ -85,7 +85,7 @@ class SourceOffer(msgspec.Struct, frozen=True, kw_only=True):
 
 def offer(source: Source, available: bool | None, gives: str, *, uses: str = "", cure: str = "") -> SourceOffer:
     """One source; `uses` is told where it is available or may be, `cure` where it is not."""
-    told = {None: f"{uses or cure}; only a request can tell", True: f"in use: {uses}", False: cure}
+    told = {None: f"{uses or cure}; only a request can show it", True: f"in use: {uses}", False: cure}
     how = told[available]
     return SourceOffer(source=source, available=available, gives=gives, how=how, uses=uses, cure=cure)
 

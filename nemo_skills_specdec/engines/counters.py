@@ -182,8 +182,8 @@ def _decreased(name: str, labels: Labels, start: float, value: float) -> Finding
 def _missing(name: str, labels: Labels, start: float) -> Finding:
     return _broken(
         "missing_label_set",
-        f"was {start:.0f} before the window and is gone after it: an engine or a replica went away; measure again, and "
-        "give every replica its own --metrics-url.",
+        f"was {start:.0f} before the window and is missing after it: an engine or a replica went away; measure "
+        "again, and give every replica its own --metrics-url.",
         (name, labels, start, None),
     )
 

@@ -62,8 +62,8 @@ def impossible(figures: Figures, where: str = "the counters") -> list[Finding]:
         Finding(
             code="impossible_figures",
             severity="invalid",
-            message=f"The figures from {where} are impossible: {told}. They are not all of the same answers, so do "
-            "not use them; measure on a server that nobody else uses.",
+            message=f"The figures from {where} are impossible: {told}; they are not all of the same answers, so do "
+            "not use them, and measure on a server that nobody else uses.",
             numbers=numbers,
         )
         for told, numbers in broken
@@ -120,7 +120,7 @@ def check_draft_length(length: int | None) -> None:
         IdentityError: the length is negative, or beyond `MAX_DRAFT_LENGTH`.
     """
     if length is not None and not 0 <= length <= MAX_DRAFT_LENGTH:
-        raise IdentityError(f"no draft has the length that the server tells ({_short(length)})")
+        raise IdentityError(f"no draft has the length that the server reports ({_short(length)})")
 
 
 def _lengths(figures: Figures) -> list[tuple[str, Numbers]]:

@@ -35,7 +35,7 @@ def identity_broken(error: IdentityError, numbers: Numbers) -> Finding:
     return Finding(
         code="identity_broken",
         severity="invalid",
-        message=f"The server's counters contradict each other: {error}; no rate is computed. Measure again with "
+        message=f"The server's counters contradict each other: {error}, so no rate is computed; measure again with "
         "nothing else running, and report it to the server's project if it persists.",
         numbers=numbers,
     )
@@ -80,7 +80,7 @@ def speculation_unknown(samples: Samples, facts: EngineFacts) -> Finding:
         code="router_metrics",
         severity="invalid",
         message=f"Whether {facts.title} speculates is unknown: the metrics hold {', '.join(seen[:4])} and lack "
-        f"{lacking}, which every {facts.title} exposes, so they are a router's own or cut off. Give the metrics of "
+        f"{lacking}, which every {facts.title} exposes, so they are a router's own or cut off; give the metrics of "
         "every engine with --metrics-url.",
         numbers={"seen": ", ".join(seen[:40]), "missing": lacking},
     )
@@ -100,7 +100,7 @@ def lossy_verification(setting: str, why: str) -> Finding:
     return Finding(
         code="lossy_verification",
         severity="warning",
-        message=f"Verification is lossy ({setting}): it {why}. Do not compare its acceptance with that of lossless "
+        message=f"Verification is lossy ({setting}): it {why}; do not compare its acceptance with that of lossless "
         "verification.",
         numbers={"setting": setting},
     )
@@ -115,8 +115,7 @@ def other_prefixes(readings: Sequence[Samples], facts: EngineFacts) -> list[Find
         Finding(
             code="series_prefix",
             severity="info",
-            message=f"The series stand in the text as {told[0]}*, and are read as those of {facts.title} "
-            f"({facts.namespace}:*).",
+            message=f"The series appear as {told[0]}*, and are read as those of {facts.title} ({facts.namespace}:*).",
             numbers={"prefix": ", ".join(told)},
         )
     ]

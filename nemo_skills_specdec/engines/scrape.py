@@ -74,8 +74,8 @@ def _wants_model(fetched: Fetched) -> bool:
 def _which_model(url: str, models: list[str]) -> str:
     loaded = f"it has loaded {', '.join(models)}" if models else "it has loaded none yet"
     return (
-        f"{url} is that of llama.cpp's router, which tells metrics of one model at a time, and {loaded}; give the one "
-        f"that is measured as --metrics-url '{url}?model=NAME'"
+        f"{url} is that of llama.cpp's router, which serves the metrics of one model at a time, and {loaded}; give "
+        f"the one that is measured as --metrics-url '{url}?model=NAME'"
     )
 
 

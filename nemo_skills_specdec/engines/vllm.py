@@ -79,7 +79,7 @@ FACTS = EngineFacts(
     no_metrics="start vLLM without --disable-log-stats",
     speculate="""start vLLM with --speculative-config '{"method": ...}'""",
     statistics_since=STATISTICS_SINCE,
-    hidden_method="vLLM tells it with VLLM_SERVER_DEV_MODE=1",
+    hidden_method="vLLM reports it with VLLM_SERVER_DEV_MODE=1",
     cache_reset="/reset_prefix_cache",
     several_samples="vLLM gives no per-request statistics",
 )
@@ -134,8 +134,8 @@ def _ngram_in_every_step(counts: AcceptanceCounts, traffic: Traffic, info: Serve
             code="ngram_in_every_step",
             severity="warning",
             message=f"Every decode step counts as a draft ({drafts} of {steps}): this vLLM drafts even where it "
-            "finds no n-gram (Model Runner V2, ngram_gpu), so AL and AR include those steps. Other versions and "
-            "runners leave them out and show a higher AL at the same speed, so compare tokens per step.",
+            "finds no n-gram (Model Runner V2, ngram_gpu), so AL and AR include those steps, which other versions "
+            "and runners leave out (a higher AL at the same speed); compare tokens per step.",
             numbers={"num_drafts": drafts, "decode_steps": steps},
         )
     ]

@@ -76,7 +76,7 @@ def records_of(row: Mapping[str, Any]) -> list[RequestRecord]:
         records = msgspec.convert(row[RECORDS], list[RequestRecord])
     except (KeyError, msgspec.ValidationError) as error:
         raise DataError(
-            "the output was not written by the generation task of nemo_skills_specdec, so it tells nothing about "
+            "the output was not written by the generation task of nemo_skills_specdec, so it holds nothing about "
             "drafts; delete it and run again, with GENERATION_MODULE nemo_skills_specdec.evaluator.generation"
         ) from error
     return with_stepless_answers(records)

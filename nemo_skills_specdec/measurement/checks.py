@@ -41,7 +41,7 @@ def check_request(request: RequestOptions, info: ServerInfo) -> list[Finding]:
             Finding(
                 code="several_samples",
                 severity="warning",
-                message=f"With n = {request.n} {_several_samples(info)}. Use n = 1 and several seeds instead.",
+                message=f"With n = {request.n} {_several_samples(info)}; use n = 1 and several seeds instead.",
                 numbers={"n": request.n},
             )
         )
@@ -119,8 +119,8 @@ def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerI
         Finding(
             code="nothing_accepted_when_sampling",
             severity="warning",
-            message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling. CPU builds of vLLM reject "
-            "nearly all drafts above temperature 0, a known fault, and do not say that they are CPU builds; if this "
+            message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling: CPU builds of vLLM reject "
+            "nearly all drafts above temperature 0, a known fault, without saying that they are CPU builds; if this "
             "is one, use --temperature 0, and on a GPU suspect the drafter.",
             numbers={"acceptance_rate": rate, "num_drafts": drafts},
         )
@@ -219,8 +219,8 @@ def _check_times(answered: Sequence[RequestRecord]) -> list[Finding]:
                 code="arrived_in_lumps",
                 severity="warning",
                 message=f"{lumped} of {len(answered)} streams arrived in a few lumps: something between server and "
-                "client holds chunks back (a proxy that buffers). They count in no TTFT, TPOT or user speed. Measure "
-                "the server itself.",
+                "client holds chunks back (a proxy that buffers), so they count in no TTFT, TPOT or user speed; "
+                "measure the server itself.",
                 numbers={"lumped": lumped, "answered": len(answered)},
             )
         )
@@ -314,7 +314,7 @@ def check_client(senders: Sequence[SenderDelays]) -> list[Finding]:
                 code="concurrency_lowered",
                 severity="warning",
                 message=f"The limit on open files let this client open {min(lowered)} connections at once, fewer "
-                "than the concurrency asked for; raise the limit with ulimit -n.",
+                "than the requested concurrency; raise the limit with ulimit -n.",
                 numbers={"connections": min(lowered)},
             )
         )
@@ -336,7 +336,7 @@ def check_client(senders: Sequence[SenderDelays]) -> list[Finding]:
             severity="warning",
             message=f"This client was up to {worst * 1000:.0f} ms late (p99 of its worst second): over the whole run "
             f"it read what had arrived {late * 1000:.0f} ms late and sent requests {unsent * 1000:.0f} ms late "
-            f"(p99). {effect}. Lower the concurrency, or give the client its own CPU core.",
+            f"(p99). {effect}; lower the concurrency, or give the client its own CPU core.",
             numbers={"lag_p99_seconds": worst, "lateness_p99_seconds": late, "dispatch_p99_seconds": unsent},
         )
     )

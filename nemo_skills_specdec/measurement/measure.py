@@ -335,7 +335,8 @@ def _require_source(snapshots: Sequence[Snapshot], info: ServerInfo, *, given: b
     if given:
         raise ServerError(f"--metrics-url: {told}")
     raise ServerError(
-        f"no source reports acceptance on {info.base_url}: its answers carry no statistics, nor do its metrics ({told})"
+        f"no source reports acceptance on {info.base_url}: its responses carry no statistics, nor do its metrics "
+        f"({told})"
     )
 
 

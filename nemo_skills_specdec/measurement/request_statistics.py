@@ -54,8 +54,8 @@ def contradictions(reasons: Sequence[str]) -> list[Finding]:
         Finding(
             code="identity_broken",
             severity="invalid",
-            message=f"{len(reasons)} answers carry statistics that contradict themselves, e.g. {reasons[0]}. No rate "
-            "is computed from them.",
+            message=f"{len(reasons)} answers carry statistics that contradict themselves, e.g. {reasons[0]}, so no "
+            "rate is computed from them.",
             numbers={"answers": len(reasons)},
         )
     ]

@@ -51,9 +51,9 @@ def read_earlier(directory: Path) -> Earlier | None:
             return _from_log(manifest, (directory / ANSWERS).read_bytes())
         return Earlier(manifest=manifest, records=_from_output((directory / OUTPUT).read_bytes()))
     except OSError as error:
-        raise DataError(f"cannot go on with {directory}: {error.strerror}") from error
+        raise DataError(f"cannot resume {directory}: {error.strerror}") from error
     except JSON_ERRORS as error:
-        raise DataError(f"cannot go on with {directory}, it is damaged ({error}); remove it and run again") from error
+        raise DataError(f"cannot resume {directory}: it is damaged ({error}); remove it and run again") from error
 
 
 def _from_log(manifest: Manifest, content: bytes) -> Earlier:

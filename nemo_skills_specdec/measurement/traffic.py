@@ -116,8 +116,8 @@ def check_counts(first: str, one: AcceptanceCounts, second: str, other: Acceptan
         Finding(
             code="sources_disagree",
             severity="warning",
-            message=f"The {first} and the {second} disagree: {told}. Foreign traffic, aborted requests or another "
-            "server's metrics could explain that; the responses are ours alone.",
+            message=f"The {first} and the {second} disagree: {told}; foreign traffic, aborted requests or another "
+            "server's metrics could explain that, and the responses are ours alone.",
             numbers={
                 f"{source.replace(' ', '_')}_{name}": value
                 for name, pair in differences.items()
@@ -138,7 +138,7 @@ def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> lis
                 code="sources_disagree",
                 severity="warning",
                 message=f"AL {length:.4f} from the responses lies outside the counters' bounds [{bounds.low:.4f}, "
-                f"{bounds.high:.4f}]. Foreign traffic or another server's metrics could explain that.",
+                f"{bounds.high:.4f}]; foreign traffic or another server's metrics could explain that.",
                 numbers={"response": length, "bound_low": bounds.low, "bound_high": bounds.high},
             )
         ]
@@ -230,8 +230,8 @@ def _not_checked(reading: CounterReading, account: ClientAccount) -> list[Findin
         Finding(
             code="traffic_not_checked",
             severity="warning",
-            message=f"Whether anything else used the server could not be checked, because {why}. Make sure that it was "
-            "idle.",
+            message=f"Whether anything else used the server could not be checked, because {why}; make sure that it "
+            "was idle.",
         )
     ]
 

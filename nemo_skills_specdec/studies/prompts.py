@@ -18,8 +18,8 @@ DEFAULT_EMULATED_PROMPTS = 100
 _EMULATED_FINDING = Finding(
     code="emulated_prompts",
     severity="warning",
-    message="The prompts are emulated: sentences of several texts cut to one length. Their speed is that of a load "
-    "test, and their acceptance is that of no real traffic.",
+    message="The prompts are emulated: sentences of several texts cut to one length, so their speed is that of a "
+    "load test, and their acceptance is that of no real traffic.",
 )
 
 CountTokens = Callable[[str], int]

@@ -28,7 +28,7 @@ def test_a_folder_of_runs_gives_a_best_length_with_its_range(folder):
     assert "predicted best draft length: " in done.stdout
     assert "are within 2%" in done.stdout
     assert "(assumed)" in done.stdout
-    assert "to be surer, measure next:" in done.stdout
+    assert "for more certainty, measure next:" in done.stdout
 
 
 def test_the_file_holds_what_json_prints(folder, tmp_path):

@@ -122,7 +122,7 @@ def test_a_server_that_may_have_a_source_exits_with_0() -> None:
     with serve(answers) as url:
         result = run(url, "--no-probe")
     assert result.exit_code == 0
-    assert "only a request can tell" in " ".join(result.stdout.split())
+    assert "only a request can show it" in " ".join(result.stdout.split())
 
 
 def test_every_engine_can_be_named_on_the_command_line() -> None:

@@ -93,7 +93,7 @@ def test_tokens_per_step_have_an_interval_only_with_repeats():
     once = compared(
         runs(1, "a", accepted=12, tokens_per_step=1.9), runs(1, "b", accepted=12, tokens_per_step=2.0)
     ).figure("tokens_per_step")
-    assert once.reason == "only repeats could tell its noise"
+    assert once.reason == "only repeats could show its noise"
     assert once.verdict == "not distinguishable"
     twice = compared(
         runs(2, "a", accepted=12, tokens_per_step=1.9), runs(2, "b", accepted=12, tokens_per_step=2.0)
@@ -119,7 +119,7 @@ def test_bounds_are_never_compared_as_if_they_were_values():
         one.evaluation.overall.acceptance.acceptance_length = 2.0
     found = compared(baseline, run).figure("acceptance_length")
     assert found.baseline is None
-    assert "do not tell it" in found.reason
+    assert "do not report it" in found.reason
 
 
 def test_under_a_request_rate_there_is_no_system_speed():

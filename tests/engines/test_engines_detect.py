@@ -141,7 +141,7 @@ def test_a_sglang_without_overlap_offers_exact_counters() -> None:
         ("0.5.19", True, "return_spec_tokens_details"),
         ("0.5.18", True, "--no-stream"),
         ("0.5.12.post1", False, "upgrade to SGLang 0.5.19"),
-        (None, None, "only a request can tell"),
+        (None, None, "only a request can show it"),
     ],
 )
 def test_the_statistics_in_sglang_responses_depend_on_the_version(

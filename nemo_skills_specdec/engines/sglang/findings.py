@@ -11,9 +11,9 @@ def tree_drafts(topk: int | None, nodes: int | None) -> Finding:
     return Finding(
         code="tree_drafts",
         severity="warning",
-        message=f"Drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over tree "
-        "nodes, most of which no path can reach; do not compare it with that of chains. The acceptance length stays "
-        "comparable.",
+        message=f"Drafts are trees ({nodes} nodes a step, top-k {topk or 'unknown'}): the acceptance rate is over "
+        "tree nodes, most of which no path can reach; do not compare it with that of chains, but the acceptance "
+        "length stays comparable.",
         numbers={"topk": topk, "nodes": nodes},
     )
 
@@ -51,8 +51,8 @@ def perhaps_off() -> Finding:
         code="speculation_unknown",
         severity="invalid",
         message="Whether SGLang speculates is unknown: it counted no verification step, which releases before 0.5.13 "
-        "never do, and its gauge is 0, as it is until the first log interval is over. Ask a server whose /server_info "
-        "can be read, or use SGLang 0.5.13 or later.",
+        "never do, and its gauge is 0, as it is until the first log interval is over; ask a server whose "
+        "/server_info can be read, or use SGLang 0.5.13 or later.",
     )
 
 
@@ -91,9 +91,9 @@ def gauge_estimate(before: float | None, after: float) -> Finding:
     return Finding(
         code="gauge_estimate",
         severity="warning",
-        message=f"The acceptance length {after:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last log "
-        "interval (40 decode iterations by default), not of the window, and may be off by 50 %. Use SGLang 0.5.13 or "
-        "later for counters, or ask for the statistics in each response.",
+        message=f"The acceptance length {after:.3f} is ONLY AN ESTIMATE: SGLang's gauge holds the mean of the last "
+        "log interval (40 decode iterations by default), not of the window, and may be off by 50 %; use SGLang "
+        "0.5.13 or later for counters, or ask for the statistics in each response.",
         numbers={"gauge_before": before, "gauge_after": after},
     )
 
@@ -133,9 +133,9 @@ def ngram_remembers(requests: int) -> Finding:
     return Finding(
         code=REMEMBERS,
         severity="warning",
-        message=f"SGLang's NGRAM drafts from all text that it has served, and has served {requests} requests: prompts "
-        "that it has seen before are accepted far more often (AL 3.90 for 1.65 was measured). Flush its cache with "
-        "POST /flush_cache just before measuring.",
+        message=f"SGLang's NGRAM drafts from all text that it has served, and has served {requests} requests: "
+        "prompts that it has seen before are accepted far more often (AL 3.90 for 1.65 was measured); flush its "
+        "cache with POST /flush_cache just before measuring.",
         numbers={"requests": requests},
     )
 

@@ -104,7 +104,7 @@ def verify_file(
             more(row, checks)
     findings = checks.findings()
     if manifest is None:
-        message = "There is no manifest: where the rows come from, and whether they are complete, is not known."
+        message = "There is no manifest: where the rows come from, and whether they are complete, is unknown."
         findings.append(finding("no_manifest", "info" if path.suffix == ".parquet" else "warning", message))
     else:
         if not is_intact(path, manifest):

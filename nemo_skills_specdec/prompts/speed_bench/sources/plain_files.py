@@ -44,7 +44,9 @@ def records_at(
             if not values:
                 break
         if key is None and values:
-            raise DataError(f"{url} has {count} records, number {max(values)} is asked for; was the source changed?")
+            raise DataError(
+                f"{url} has {count} records, but number {max(values)} was requested; was the source changed?"
+            )
     return found
 
 
