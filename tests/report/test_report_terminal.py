@@ -37,7 +37,7 @@ def test_a_category_line_holds_all_its_figures():
         "coding",
         "300",
         "3.40",
-        "3.40-3.40",
+        "1.88-3.78",
         "80.0",
         ".90",
         ".89",
