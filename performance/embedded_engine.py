@@ -3,8 +3,9 @@
     python performance/embedded_engine.py --base CHECKOUT
 
 Each checkout's server is started as a process of its own and asked the same questions over HTTP, the two in turn,
-several times over. What counts is the CPU time of the server's process while it answers (loading is left out), and that
-both give the same texts. The best of the rounds is taken for each: other work on the machine only ever adds time.
+several times over. What counts is the CPU time of the server's process, while it answers and from its start on, and
+that both give the same texts (a sampled one may differ in rare cases: float32 rounding depends on what shares a step).
+The best of the rounds is taken for each: other work on the machine only ever adds time.
 """
 
 import argparse
@@ -58,10 +59,18 @@ CASES = [
 
 
 class Round(NamedTuple):
-    """What one server did in one round."""
+    """What one server did in one round.
 
-    tokens: int
-    cpu_seconds: float
+    Attributes:
+        rate: tokens per CPU second after the warm-up.
+        whole_rate: the same from the start of the process on, loading and first requests included.
+        peak_mib: most memory in use.
+        texts: a hash of the answers.
+    """
+
+    rate: float
+    whole_rate: float
+    peak_mib: float
     texts: str
 
 
@@ -110,12 +119,16 @@ def measure(checkout: Path, case: Case, requests: int, max_tokens: int) -> Round
         def answers(count: int) -> list[tuple[int, str]]:
             return list(pool.map(lambda number: ask(host, port, number, max_tokens, case.settings), range(count)))
 
-        answers(case.concurrency)
+        first = answers(case.concurrency)
         before = cpu_seconds(process_id)
         told = answers(requests)
-        spent = cpu_seconds(process_id) - before
+        after = cpu_seconds(process_id)
+        status = Path(f"/proc/{process_id}/status").read_text()
+    tokens = sum(count for count, _ in told)
+    whole = tokens + sum(count for count, _ in first)
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
     texts = hashlib.sha256(json.dumps([text for _, text in told]).encode()).hexdigest()[:12]
-    return Round(sum(tokens for tokens, _ in told), spent, texts)
+    return Round(tokens / (after - before), whole / after, peak, texts)
 
 
 def processor() -> str:
@@ -136,23 +149,22 @@ def main() -> None:
     checkouts = {"this": ROOT} | ({"base": options.base.resolve()} if options.base else {})
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{options.requests} requests of {options.max_tokens} tokens, best of {options.rounds} rounds")
-    print(f"\n{'tokens per CPU second':<46}" + "".join(f"{name:>9}" for name in (*checkouts, "ratio", "texts")))
+    print(f"\n{'':<46}{'tokens per CPU second':>27}{'from the start on':>27}{'peak MiB':>18}")
+    head = "".join(f"{name:>9}" for name in (*checkouts, "ratio"))
+    print(f"{'':<46}{head}{head}" + "".join(f"{name:>9}" for name in checkouts))
     for case in CASES:
         rounds: dict[str, list[Round]] = {name: [] for name in checkouts}
         for _ in range(options.rounds):
             for name, checkout in checkouts.items():
                 rounds[name].append(measure(checkout, case, options.requests, options.max_tokens))
                 time.sleep(0.1)
-        rates = {name: max(item.tokens / item.cpu_seconds for item in done) for name, done in rounds.items()}
-        ratio = f"{rates['this'] / rates['base']:9.2f}" if "base" in rates else f"{'-':>9}"
+        line = f"{case.name:<46}"
+        for pick in (lambda item: item.rate, lambda item: item.whole_rate):
+            rates = [max(map(pick, done)) for done in rounds.values()]
+            line += "".join(f"{rate:9.0f}" for rate in rates) + f"{rates[0] / rates[-1]:9.2f}"
+        line += "".join(f"{max(item.peak_mib for item in done):9.0f}" for done in rounds.values())
         same = len({item.texts for done in rounds.values() for item in done}) == 1
-        print(
-            f"{case.name:<46}"
-            + "".join(f"{rate:9.0f}" for rate in rates.values())
-            + ratio
-            + f"{'same' if same else 'differ':>9}",
-            flush=True,
-        )
+        print(line, "same texts" if same else "texts differ", flush=True)
 
 
 if __name__ == "__main__":
