@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nemo_skills_specdec.statistics import Interval
-from nemo_skills_specdec.statistics.student_t import two_sided_quantile
+from nemo_skills_specdec.statistics.student_t import two_sided_p, two_sided_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 FEWEST_PROMPTS = 5
 """Below this there is no interval: too few prompts say too little about how prompts differ."""
-_SMALLEST_P, _LARGEST_P = 1e-12, 0.999999
+_SMALLEST_P = 1e-12
+_LEAST_X = 1e-6
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,25 +86,28 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
             return 1.0
         if self.reach(_SMALLEST_P) <= wanted:
             return _SMALLEST_P
-        # The false-position method (Illinois) for ln reach as a function of ln p; reach is zero at p = 1.
-        low, high = math.log(_SMALLEST_P), math.log(_LARGEST_P)
-        above, below = _excess(self.reach(_SMALLEST_P), wanted), _excess(self.reach(_LARGEST_P), wanted)
+        # Solved for the normal quantile x of p, of which the reach is nearly a multiple: the false-position method
+        # (Illinois) for ln reach as a function of ln x.
+        low, high = math.log(_LEAST_X), math.log(two_sided_quantile(_SMALLEST_P, math.inf))
+        below, above = (self._excess(end, wanted) for end in (low, high))
         if below >= 0:
             return 1.0
-        for _ in range(60):
-            middle = (low * below - high * above) / (below - above)
-            found = _excess(self.reach(math.exp(middle)), wanted)
+        kept_low = kept_high = False
+        for _ in range(100):
+            middle = (low * above - high * below) / (above - below)
+            found = self._excess(middle, wanted)
             if abs(found) < 1e-9:
                 break
             if found > 0:
-                low, above, below = middle, found, below / 2
+                high, above, kept_high = middle, found, False
+                below, kept_low = (below / 2 if kept_low else below), True
             else:
-                high, below, above = middle, found, above / 2
-        return math.exp(middle)
+                low, below, kept_low = middle, found, False
+                above, kept_high = (above / 2 if kept_high else above), True
+        return two_sided_p(math.exp(middle), math.inf)
 
-
-def _excess(reach: float, wanted: float) -> float:
-    return math.log(reach / wanted)
+    def _excess(self, log_x: float, wanted: float) -> float:
+        return math.log(self.reach(two_sided_p(math.exp(log_x), math.inf)) / wanted)
 
 
 def by_prompt(
