@@ -94,6 +94,40 @@ def test_a_decreased_counter_is_an_error_that_names_it():
         counts() - counts(accepted=12, positions=(5, 5, 2))
 
 
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ({"drafts": 9}, "num_drafts decreased from 10 to 9"),
+        ({"drafted": 29}, "num_draft_tokens decreased from 30 to 29"),
+        ({"accepted": 12, "positions": None}, "num_accepted_tokens decreased from 13 to 12"),
+        ({"accepted": 14, "positions": (6, 6, 2)}, r"accepted_per_position decreased from \[7, 4, 2\] to \[6, 6, 2\]"),
+    ],
+)
+def test_the_error_of_a_decreased_counter_names_it_and_both_values(later, message):
+    with pytest.raises(CountsDecreasedError, match=f"^{message}$"):
+        counts(**later) - counts()
+
+
+def test_a_difference_of_something_unknown_on_either_side_is_unknown():
+    unknown = counts(drafts=None, drafted=None, positions=None)
+    for difference in (counts() - unknown, unknown - counts()):
+        assert (difference.num_drafts, difference.num_draft_tokens, difference.accepted_per_position) == (None,) * 3
+        assert difference.num_accepted_tokens == 0
+
+
+def test_a_sum_knows_only_what_all_its_parts_know():
+    unknown = counts(drafts=None, drafted=None, positions=None)
+    for parts in ([counts(), unknown, counts()], [unknown, counts(), counts()]):
+        whole = total(parts)
+        assert (whole.num_drafts, whole.num_draft_tokens, whole.accepted_per_position) == (None,) * 3
+        assert whole.num_accepted_tokens == 39
+
+
+def test_a_histogram_of_steps_that_accepted_nothing_has_no_position():
+    assert counts_from_histogram([5], num_draft_tokens=15).accepted_per_position == ()
+    assert counts_from_histogram([], num_draft_tokens=0).accepted_per_position == ()
+
+
 def test_a_histogram_gives_steps_and_positions():
     # An SGLang response with trailing zeros missing, draft length 3.
     assert counts_from_histogram([15, 2], num_draft_tokens=51, draft_length=3) == AcceptanceCounts(
@@ -228,7 +262,11 @@ def test_drafts_of_one_length_have_the_same_conditional_rates_either_way(accepte
     assert rates == (found.conditional_acceptance_rates or ())
 
 
-@given(st.lists(steps, max_size=4))
+@given(
+    st.lists(
+        st.lists(st.integers(0, 4).flatmap(lambda d: st.tuples(st.integers(0, d), st.just(d))), max_size=8), max_size=3
+    )
+)
 def test_reached_steps_of_parts_add_up_to_those_of_the_whole(parts):
     flat = [pair for part in parts for pair in part]
     whole = reached_per_position([a for a, _ in flat], [d for _, d in flat])

@@ -163,7 +163,7 @@ def _lengths(requests: CountsTable, sizes: Sequence[int]) -> Matrix:
     used = steps > 0
     length = np.divide(steps + accepted, steps, out=np.zeros(len(steps)), where=used)
     starts = np.cumsum([0, *sizes[:-1]])
-    added: Matrix = np.add.reduceat(np.column_stack([length, used.astype(np.float64)]), starts, axis=0)
+    added: Matrix = np.add.reduceat(np.column_stack([length, used.astype(np.float64)]), starts)
     return added
 
 

@@ -55,7 +55,7 @@ class CountsTable(msgspec.Struct, frozen=True):
         import numpy as np
 
         starts = np.cumsum([0, *sizes[:-1]])
-        return msgspec.structs.replace(self, counts=np.add.reduceat(self.counts, starts, axis=0))
+        return msgspec.structs.replace(self, counts=np.add.reduceat(self.counts, starts))
 
     def part(self, rows: Integers) -> CountsTable:
         """These rows only."""
@@ -72,13 +72,13 @@ def counts_table(counts: Sequence[AcceptanceCounts]) -> CountsTable:
     longest = max((len(c.accepted_per_position or ()) for c in counts), default=0) if knows_positions else 0
     table = np.zeros((len(counts), FIRST + longest), dtype=np.int64)
     if knows_steps:
-        table[:, STEPS] = np.fromiter((c.num_drafts for c in counts), np.int64, len(counts))
+        table[:, STEPS] = np.fromiter((c.num_drafts for c in counts), np.int64)
     if knows_drafted:
-        table[:, DRAFTED] = np.fromiter((c.num_draft_tokens for c in counts), np.int64, len(counts))
-    table[:, ACCEPTED] = np.fromiter((c.num_accepted_tokens for c in counts), np.int64, len(counts))
+        table[:, DRAFTED] = np.fromiter((c.num_draft_tokens for c in counts), np.int64)
+    table[:, ACCEPTED] = np.fromiter((c.num_accepted_tokens for c in counts), np.int64)
     if longest:
-        lengths = np.fromiter((len(c.accepted_per_position or ()) for c in counts), np.int64, len(counts))
+        lengths = np.fromiter((len(c.accepted_per_position or ()) for c in counts), np.int64)
         flat = (steps for c in counts for steps in c.accepted_per_position or ())
         present = np.arange(longest) < lengths[:, None]
-        table[:, FIRST:][present] = np.fromiter(flat, np.int64, int(lengths.sum()))
+        table[:, FIRST:][present] = np.fromiter(flat, np.int64)
     return CountsTable(table, knows_steps, knows_drafted, knows_positions)

@@ -115,3 +115,59 @@ def test_the_intervals_of_a_category_do_not_depend_on_the_other_categories():
     prompts = [Prompt(category="ab"[n % 2], requests=(request(n % 5 + 1, 3, n % 3, 2),)) for n in range(40)]
     alone = uncertainty([prompt for prompt in prompts if prompt.category == "b"], seed=4)
     assert uncertainty(prompts, seed=4).categories["b"] == alone.overall
+
+
+def test_seed_and_resamples_of_the_averages_are_those_asked_for():
+    prompts = [Prompt(category="ab"[n % 2], requests=(request(n % 5 + 1, 3, n % 3, 2),)) for n in range(40)]
+    asked = averages(prompts, seed=5, resamples=300)
+    assert asked == uncertainty(prompts, seed=5, resamples=300).averages
+    assert asked != averages(prompts, seed=6, resamples=300)
+    assert asked != averages(prompts, seed=5, resamples=301)
+    assert averages(prompts) == averages(prompts, seed=0, resamples=10_000)
+
+
+def test_turns_without_a_step_change_no_interval():
+    plain = [Prompt(category="ab"[n % 2], requests=(request(n % 5 + 1, 3, n % 3, 2), SHORT)) for n in range(12)]
+    padded = [Prompt(category=p.category, requests=(NO_STEPS, *p.requests, NO_STEPS)) for p in plain]
+    assert uncertainty(padded, seed=1) == uncertainty(plain, seed=1)
+
+
+def test_a_turn_of_a_single_step_counts_in_the_request_mean():
+    one = AcceptanceCounts(num_drafts=1, num_draft_tokens=1, num_accepted_tokens=1, accepted_per_position=(1,))
+    result = averages([Prompt(category="a", requests=(one, SHORT))] * 3)
+    assert result.request_mean.over == 6
+    assert result.request_mean.acceptance_length == pytest.approx((2.0 + 1.2) / 2)
+    assert result.request_mean.acceptance_rate == pytest.approx((1.0 + 2 / 30) / 2)
+    assert (
+        result.request_mean.acceptance_length_interval.low < 1.6 < result.request_mean.acceptance_length_interval.high
+    )
+
+
+def test_three_prompts_are_enough_for_every_average():
+    result = averages([Prompt(category="a", requests=(x,)) for x in (LONG, SHORT, request(5, 5, 0, 0))], seed=3)
+    pooled = result.pooled.acceptance_length_interval
+    assert result.request_mean.acceptance_length_interval is not None
+    assert result.category_macro.acceptance_length_interval is not None
+    # The ratios of the resamples reach as far as a prompt alone, LONG's 3.4 or SHORT's 1.2.
+    assert pooled.low <= 1.2
+    assert pooled.high >= 3.4
+
+
+@pytest.mark.parametrize(("prompts", "drawn"), [(1000, True), (1001, False)])
+def test_above_a_thousand_prompts_nothing_is_drawn(prompts, drawn):
+    many = [Prompt(category="a", requests=(request(n % 5 + 1, 3, n % 3, 2),)) for n in range(prompts)]
+    assert (uncertainty(many, seed=1, resamples=50) != uncertainty(many, seed=2, resamples=50)) is drawn
+
+
+def test_the_macro_interval_of_two_categories_stays_within_what_is_possible():
+    low = [Prompt(category="a", requests=(x,)) for x in (request(30, 0), request(29, 1))]
+    high = [Prompt(category="b", requests=(x,)) for x in (request(30, 0), request(28, 2))]
+    interval = averages(low + high).category_macro.acceptance_length_interval
+    assert 1.0 <= interval.low < 1.05 < interval.high < 2.0
+
+
+def test_undefined_resamples_of_a_category_give_no_warning_and_are_left_out(recwarn):
+    sparse = [Prompt(category="a", requests=(x,)) for x in (request(3, 2), request(1, 4), NO_STEPS, NO_STEPS)]
+    whole = [Prompt(category="b", requests=(x,)) for x in (request(3, 2), request(1, 4), request(2, 2))]
+    assert averages(sparse + whole).category_macro.acceptance_length_interval is not None
+    assert not recwarn

@@ -87,3 +87,52 @@ def test_a_column_that_does_not_vary_leaves_the_interval_of_the_others():
     table = np.column_stack([rng.normal(5.0, 1.0, 2_000), np.ones(2_000), np.zeros(2_000)])
     found = bootstrap_interval(table, value)
     assert found.high - found.low == pytest.approx(2 * 1.96 / math.sqrt(2_000), rel=0.05)
+
+
+def pinned(rows):
+    numbers = np.arange(rows)
+    return np.column_stack([(numbers * 7) % 11 + 1.0, (numbers * 5) % 7 + 2.0])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (5, (0.6153846153846154, 3.2142857142857144)),
+        (40, (0.9559471365638766, 1.5080599705657978)),
+        (1500, (1.1598628890982474, 1.2404571535741087)),
+    ],
+)
+def test_intervals_are_pinned(rows, expected):
+    found = bootstrap_interval(pinned(rows), value)
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-12)
+    assert found == bootstrap_interval(pinned(rows).astype(int), value, seed=0, resamples=10_000)
+
+
+def test_another_seed_gives_another_interval_up_to_a_thousand_rows():
+    assert bootstrap_interval(pinned(LARGE), value, seed=1, resamples=99) != bootstrap_interval(
+        pinned(LARGE), value, seed=2, resamples=99
+    )
+    assert bootstrap_interval(pinned(40), value, seed=1) == bootstrap_interval(pinned(40), value, seed=1)
+    large = pinned(LARGE + 1)
+    assert bootstrap_interval(large, value, seed=1) == bootstrap_interval(large, value, seed=2)
+
+
+def test_the_linear_interval_is_that_of_the_linearised_ratio():
+    table = pinned(1500)
+    ratio = table[:, 0].sum() / table[:, 1].sum()
+    rest = table[:, 0] - ratio * table[:, 1]
+    error = math.sqrt(1500 / 1499 * float(((rest - rest.mean()) ** 2).sum())) / table[:, 1].sum()
+    found = bootstrap_interval(table, value)
+    assert (found.low, found.high) == pytest.approx((ratio - 1.959964 * error, ratio + 1.959964 * error), rel=1e-5)
+
+
+def test_small_columns_have_a_slope_too():
+    found = bootstrap_interval(pinned(1500) * 1e-6, value)
+    plain = bootstrap_interval(pinned(1500), value)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), rel=1e-9)
+
+
+def test_what_is_undefined_on_the_way_gives_no_warning(recwarn):
+    table = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    assert bootstrap_interval(table, value) is not None
+    assert not recwarn
