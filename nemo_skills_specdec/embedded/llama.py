@@ -77,6 +77,8 @@ class KeyValueCache:
 
     def keep(self, slot: int, root: int, nodes: Sequence[int]) -> None:
         """Puts a path of a tree, whose root lies at position `root`, right behind the root."""
+        # A drafter never reads the leaves it drafts, so room for them may be missing.
+        self.reserve(slot + 1, root + max(nodes, default=0) + 1)
         behind, taken = slice(root + 1, root + 1 + len(nodes)), [root + node for node in nodes]
         self.rows[:, slot, :, behind] = self.rows[:, slot][:, :, taken]
 

@@ -124,6 +124,28 @@ def test_a_moved_sequence_goes_on_where_it_was():
     np.testing.assert_allclose(moved, model.forward(cache(model), np.array([tokens]), np.array([0]))[9:], atol=1e-4)
 
 
+def test_a_cache_that_grows_in_slots_and_positions_keeps_what_it_holds():
+    model = Llama(LlamaConfig(**CONFIG), random_weights(CONFIG), positions=700)
+    growing = KeyValueCache(model.config, slots=3, capacity=600)
+    tokens = tokens_of(520)
+    model.forward(growing, np.array([tokens[:10]]), np.array([0]))
+    model.forward(growing, np.array([tokens_of(5)]), np.array([0]), first_slot=2)
+    assert growing.rows.shape[1] == 3
+    assert growing.rows.shape[3] < 520
+    grown = model.forward(growing, np.array([tokens[10:]]), np.array([10]))
+    whole = model.forward(KeyValueCache(model.config, slots=1, capacity=520), np.array([tokens]), np.array([0]))
+    np.testing.assert_allclose(grown, whole[10:], atol=2e-4)
+
+
+def test_nodes_that_no_pass_has_read_can_be_kept_where_the_room_ends():
+    model, _ = build(CONFIG)
+    memory = KeyValueCache(model.config, slots=1, capacity=2000)
+    memory.reserve(1, 1)
+    room = memory.rows.shape[3]
+    memory.keep(0, room - 2, [1, 4])
+    assert memory.rows.shape[3] > room
+
+
 def test_int8_matrices_are_read_with_one_scale_a_row(tmp_path):
     quantised = np.array([[-127, 0, 64], [127, 1, -1]], np.int8)
     scale = np.array([0.5, 0.25], np.float16)
