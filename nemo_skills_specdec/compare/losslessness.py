@@ -141,18 +141,18 @@ def _findings(found: Losslessness) -> list[Finding]:
                 code="outputs_changed",
                 severity="invalid",
                 message=f"{found.earlier} prompts left the baseline's answer earlier than the baseline itself did, "
-                f"{found.later} later (p = {found.p_value:.2g}): this speculation changes outputs.",
+                f"{found.later} later (p = {found.p_value:.2g}), so this speculation changes outputs.",
                 numbers={"earlier": found.earlier, "later": found.later, "p_value": found.p_value},
             )
         ]
     if found.verdict == "undecided" and differing:
-        real = f"; {run.real_changes} are no near-ties" if run.real_changes else ""
+        real = f"; {run.real_changes} are not near-ties" if run.real_changes else ""
         return [
             Finding(
                 code="outputs_undecided",
                 severity="warning",
-                message=f"{differing} of {run.prompts} prompts have another answer{real}. Rounding changes answers "
-                "too: give a second run of the baseline with --self.",
+                message=f"{differing} of {run.prompts} prompts have another answer{real}, but rounding changes "
+                "answers too; give a second run of the baseline with --self.",
                 numbers={"different": differing, "prompts": run.prompts, "real_changes": run.real_changes},
             )
         ]

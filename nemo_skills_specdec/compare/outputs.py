@@ -85,8 +85,8 @@ def _findings(samples: SampledOutputs | None) -> list[Finding]:
             Finding(
                 code="outputs_untested",
                 severity="warning",
-                message="Sampled answers are compared by their distribution, which takes two runs or more of each "
-                "side, with other seeds.",
+                message="Sampled answers are compared by their distribution, which needs two or more runs of each "
+                "side, with different seeds.",
             )
         ]
     if not samples.different:
