@@ -67,10 +67,10 @@ def ratio_of(numerators: Vector, denominators: Vector, *, least: float = 0.0, mo
     rest = x - value * d
     variance = clusters / max(clusters - 1, 1) * float(rest @ rest) / whole**2
     # Rounding of sums that are not integers leaves a trace where there is no variance.
-    scale = most - least if math.isfinite(most) else max(abs(value), 1.0)
+    trace = 1e-9 * max(abs(value), 1.0)
     return Ratio(
         value=value,
-        variance=variance if variance > (1e-9 * scale) ** 2 else 0.0,
+        variance=variance if variance > trace**2 else 0.0,
         clusters=clusters,
         degrees_of_freedom=max(whole**2 / float(d @ d) - 1, 1.0),
         least=least,

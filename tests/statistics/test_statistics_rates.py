@@ -88,6 +88,21 @@ def test_unknown_counts_give_unknown_intervals():
     assert result.conditional_acceptance_rates is None
 
 
+def test_where_drafts_are_unknown_there_is_no_acceptance_rate():
+    told = [AcceptanceCounts(num_drafts=10, num_draft_tokens=None, num_accepted_tokens=a) for a in (5, 6, 4)]
+    assert intervals(told).acceptance_rate is None
+    assert intervals(told).acceptance_length is not None
+
+
+def test_positions_are_no_rates_where_steps_are_unknown():
+    told = [
+        AcceptanceCounts(num_drafts=None, num_draft_tokens=30, num_accepted_tokens=a, accepted_per_position=(a,))
+        for a in (5, 6, 4)
+    ]
+    assert intervals(told).per_position_acceptance_rates is None
+    assert intervals(told).conditional_acceptance_rates is None
+
+
 def test_without_positions_the_drafts_bound_the_length():
     some = [AcceptanceCounts(num_drafts=10, num_draft_tokens=20, num_accepted_tokens=a) for a in (0, 20, 0)]
     interval = intervals(some).acceptance_length

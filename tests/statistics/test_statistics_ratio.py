@@ -76,7 +76,11 @@ def test_the_wider_of_score_and_bootstrap_is_taken_on_either_side():
 
 def test_resamples_without_a_denominator_are_left_out():
     of = ratio((0, 10), (10, 10), (5, 10), (5, 10))
-    assert ratio_interval(of, (np.array([0.0, 20.0]), np.array([0.0, 40.0]))) == score_interval(of)
+    some = (np.array([0.0, 0.0, 1.0, 0.5]), np.array([0.0, 1.0, 1.0, 1.0]))
+    found = ratio_interval(of, some)
+    assert ends(found) == ends(ratio_interval(of, (some[0][1:], some[1][1:])))
+    assert found.low < 0.02
+    assert found.high > 0.98
 
 
 @pytest.mark.parametrize("clusters", [1, 2, 3])
@@ -88,7 +92,9 @@ def test_fewer_than_three_prompts_have_no_interval(clusters):
 def test_rounding_alone_is_no_variance():
     thirds = [(0.1 + 0.2, 1.0), (0.3, 1.0), (0.3, 1.0)]
     assert ratio(*thirds).variance == 0.0
-    assert ratio((0.3001, 1.0), (0.3, 1.0), (0.3, 1.0)).variance > 0
+    assert ratio((0.300001, 1.0), (0.3, 1.0), (0.3, 1.0)).variance > 0
+    # What rounding leaves grows with the value.
+    assert ratio((3e6 + 1e-3, 1.0), (3e6, 1.0), (3e6, 1.0)).variance == 0.0
 
 
 def test_prompts_that_agree_are_bounded_by_those_not_seen():
