@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
+    from nemo_skills_specdec.compare.breakdown import By, Slice
     from nemo_skills_specdec.compare.comparison import ComparedGroup, Comparison
+    from nemo_skills_specdec.compare.pareto import ParetoPoint
+    from nemo_skills_specdec.compare.published import NearResult
 
 GATES, ANSWERS, OUTPUT = "Thresholds", "Answers", "Output"
 
@@ -29,6 +32,16 @@ class AllowedKey(str, Enum):
     load = "load"
     model = "model"
     validity = "validity"
+
+
+class BreakdownKey(str, Enum):
+    """What acceptance may be shown by."""
+
+    category = "category"
+    sub_category = "sub_category"
+    turn = "turn"
+    prompt_length = "prompt_length"
+    output_position = "output_position"
 
 
 class Undecided(str, Enum):
@@ -73,6 +86,17 @@ def compare(
         list[Path] | None,
         typer.Option("--self", help="Another run of the baseline: what rounding changes.", rich_help_panel=ANSWERS),
     ] = None,
+    by: Annotated[
+        list[BreakdownKey] | None,
+        typer.Option(help="Show acceptance of every run by this; may be repeated.", rich_help_panel=OUTPUT),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs of the server: show tok/s per user and per GPU.", rich_help_panel=OUTPUT),
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show the nearest published results.", rich_help_panel=OUTPUT)
+    ] = False,
     output_dir: Annotated[
         Path | None,
         typer.Option(help="Write comparison.json and comparison.md into this folder.", rich_help_panel=OUTPUT),
@@ -90,10 +114,14 @@ def compare(
     """
     import msgspec
 
+    from nemo_skills_specdec.compare.breakdown import KEYS as BREAKDOWNS
+    from nemo_skills_specdec.compare.breakdown import breakdown
     from nemo_skills_specdec.compare.comparability import KEYS
     from nemo_skills_specdec.compare.comparison import How, compare_groups
     from nemo_skills_specdec.compare.gate import Thresholds
     from nemo_skills_specdec.compare.outputs import changed, with_outputs
+    from nemo_skills_specdec.compare.pareto import pareto
+    from nemo_skills_specdec.compare.published import nearest
     from nemo_skills_specdec.compare.repeats import runs_in
     from nemo_skills_specdec.compare.selection import select
 
@@ -110,12 +138,21 @@ def compare(
         comparisons = [
             with_outputs(found, one.baseline, one.run, again) for found, one in zip(comparisons, chosen, strict=True)
         ]
-    encoded = msgspec.json.encode({"comparisons": comparisons})
+    groups = list({id(group): group for one in chosen for group in (one.baseline, one.run)}.values())
+    keys = [key for key in BREAKDOWNS if BreakdownKey(key) in (by or ())]
+    parts = {key: {group.label: breakdown(group.runs[0].rows, key) for group in groups} for key in keys}
+    points = pareto(groups, gpus=gpus) if gpus is not None else []
+    near = {one.run.label: nearest(one.run) for one in chosen} if published else {}
+    encoded = msgspec.json.encode(
+        {"comparisons": comparisons, "breakdowns": parts, "pareto": points, "published": near}
+    )
     _write(comparisons, encoded, output_dir, junit)
     if json_output:
         sys.stdout.write(encoded.decode() + "\n")
     else:
         _show(comparisons)
+        _show_parts(parts, points)
+        _show_published(near)
     outcomes = {result.outcome for one in comparisons for result in one.thresholds}
     failing = {"violated", "undecided"} if undecided is Undecided.fails else {"violated"}
     if outcomes & failing or any(map(changed, comparisons)):
@@ -167,6 +204,43 @@ def _show(comparisons: Sequence[Comparison]) -> None:
         for line in findings_lines(comparison.findings):
             console.print(line)
         console.print()
+
+
+def _show_parts(parts: Mapping[By, Mapping[str, Sequence[Slice]]], points: Sequence[ParetoPoint]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    for key, by_group in parts.items():
+        for label, slices in by_group.items():
+            if not slices:
+                continue
+            console.print(f"{label}: acceptance by {key}", markup=False)
+            table = _empty_table(key, "prompts", "D", "AL", "95% CI", "tok/s per user")
+            for part in slices:
+                interval = f"{part.interval.low:.2f}-{part.interval.high:.2f}" if part.interval else "-"
+                speed = f"{part.user_tokens_per_second:.1f}" if part.user_tokens_per_second else "-"
+                length = f"{part.acceptance_length:.3f}" if part.acceptance_length else "-"
+                table.add_row(part.name, str(part.prompts), str(part.num_drafts or "-"), length, interval, speed)
+            console.print(table)
+            console.print()
+    if points:
+        table = _empty_table("configuration", "tok/s per user", "tok/s per GPU", "not beaten")
+        table.columns[0].max_width = 60
+        for point in points:
+            speeds = (f"{point.user_tokens_per_second:.1f}", f"{point.gpu_tokens_per_second:.1f}")
+            table.add_row(point.label, *speeds, "yes" if point.best else "")
+        console.print(table)
+
+
+def _show_published(near: Mapping[str, Sequence[NearResult]]) -> None:
+    for label, results in near.items():
+        print(f"published results nearest to {label}:")
+        for one in results:
+            result = one.result
+            length = f"AL {result.acceptance_length:.2f}" if result.acceptance_length is not None else "AL not told"
+            speedup = f", speedup {result.speedup:.2f}" if result.speedup is not None else ""
+            print(f"  {result.target}, {result.method}, {result.prompts}: {length}{speedup}  {result.source}")
+            print(f"    differs in {'; '.join(one.differences)}")
 
 
 def _total_table(comparison: Comparison) -> Table:
