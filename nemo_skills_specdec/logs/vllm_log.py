@@ -24,15 +24,16 @@ from nemo_skills_specdec.logs.origin import FILE_HEADING, LEVEL, origin
 
 MARK = "SpecDecoding metrics:"
 _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_ENGINE = re.compile(r"\bEngine (\d{3,}):")
+_ENGINE = re.compile(r"Engine (\d{3,}):")
 # No engine drafts 10^15 tokens in an interval: longer numbers are damage, and would not be exact as floats.
 _ACCEPTED = re.compile(r"\bAccepted: (\d{1,15}) tokens\b")
 _DRAFTED = re.compile(r"\bDrafted: (\d{1,15}) tokens\b")
 _LENGTH = re.compile(r"\bMean acceptance length: (\d{1,6}\.\d\d|nan)(?![\d.])")
 _SHARE = re.compile(r"\bDraft acceptance rate: (\d{1,3}\.\d|nan)%")
 _POSITIONS = re.compile(r"\bPer-position acceptance rate: (\d\.\d{3}(?:, \d\.\d{3}){0,999})(, Avg Draft\b|(?=\s|$))")
-_LOST_LINES = re.compile(r"\[repeated (\d{1,9})x across cluster\]|\bSuppressed (\d{1,9}) messages from\b")
-_MODEL = re.compile(r"\bwith config: model='([^']{1,300})'")
+_FOLDED = re.compile(r"\[repeated (\d{1,9})x across cluster\]")
+_DROPPED = re.compile(r"Suppressed (\d{1,9}) messages from\b")
+_MODEL = re.compile(r"with config: model='([^']{1,300})'")
 _WRAPPED_LINES = 8
 """Physical lines that one record can be spread over by a terminal or a pager."""
 
@@ -81,32 +82,33 @@ class VllmLog(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_vllm_log(text: str) -> VllmLog:
     """Reads a whole log: several servers, data-parallel engines, colour codes, wrapped and torn lines."""
-    lines = [_COLOUR.sub("", line).rstrip("\r") for line in text.split("\n")]
+    text = _COLOUR.sub("", text) if "\x1b" in text else text
+    lines = [line.rstrip("\r") for line in text.split("\n")]
     intervals: list[LogInterval] = []
     torn: list[int] = []
-    engines: set[str] = set()
-    models: dict[str, None] = {}
-    lost, file = 0, ""
+    file = ""
     for index, line in enumerate(lines):
-        engines.update(match[1] for match in _ENGINE.finditer(line))
-        models.update((match[1], None) for match in _MODEL.finditer(line))
-        lost += sum(int(match[1]) - 1 if match[1] else int(match[2]) for match in _LOST_LINES.finditer(line))
-        heading = FILE_HEADING.match(line)
-        file = "".join(filter(str.isprintable, heading[1])) if heading else file
+        if line.startswith("==>") and (heading := FILE_HEADING.match(line)):
+            file = _printable(heading[1])
         for found in _intervals(lines, index):
             if found is None:
                 torn.append(index + 1)
             elif found.num_draft_tokens:
                 server = f"{file} {found.server}".strip()
-                intervals.append(msgspec.structs.replace(found, server=server) if file else found)
+                intervals.append(msgspec.structs.replace(found, server=server))
     return VllmLog(
         intervals=intervals,
         torn_lines=torn,
-        lost_lines=lost,
-        engines=len(engines),
-        models=["".join(filter(str.isprintable, model)) for model in models],
+        # Of the lines that Ray folds into one, that one is there.
+        lost_lines=sum(int(count) - 1 for count in _FOLDED.findall(text)) + sum(map(int, _DROPPED.findall(text))),
+        engines=len(set(_ENGINE.findall(text))),
+        models=[_printable(model) for model in dict.fromkeys(_MODEL.findall(text))],
         absence=absence(text),
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(filter(str.isprintable, text))
 
 
 def _intervals(lines: list[str], index: int) -> Iterator[LogInterval | None]:
