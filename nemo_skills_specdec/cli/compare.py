@@ -88,7 +88,7 @@ def compare(
     ] = None,
     by: Annotated[
         list[BreakdownKey] | None,
-        typer.Option(help="Show acceptance of every run by this; may be repeated.", rich_help_panel=OUTPUT),
+        typer.Option(help="Show acceptance of every run by this; repeatable.", rich_help_panel=OUTPUT),
     ] = None,
     gpus: Annotated[
         int | None,
