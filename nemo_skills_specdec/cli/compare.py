@@ -239,7 +239,8 @@ def _show_published(near: Mapping[str, Sequence[NearResult]]) -> None:
             result = one.result
             length = f"AL {result.acceptance_length:.2f}" if result.acceptance_length is not None else "AL not told"
             speedup = f", speedup {result.speedup:.2f}" if result.speedup is not None else ""
-            print(f"  {result.target}, {result.method}, {result.prompts}: {length}{speedup}  {result.source}")
+            drafter = f" ({result.drafter})" if result.drafter else ""
+            print(f"  {result.target}, {result.method}{drafter}, {result.prompts}: {length}{speedup}  {result.source}")
             print(f"    differs in {'; '.join(one.differences)}")
 
 

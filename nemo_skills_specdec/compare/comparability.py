@@ -62,7 +62,8 @@ def _prompts(baseline: Run, run: Run) -> list[Mismatch]:
 
 def _requests(baseline: Run, run: Run) -> list[Mismatch]:
     names = {*_request_of(baseline), *_request_of(run)}
-    sampling = sorted(names - {"model", "max_tokens"})
+    # Another seed is another draw of the same; repeats of sampled runs have one each.
+    sampling = sorted(names - {"model", "max_tokens", "seed"})
     return [
         *_named("request", "model", ["model"], baseline, run, _request_of),
         *_named("request", "max_tokens", ["max_tokens"], baseline, run, _request_of),

@@ -45,3 +45,8 @@ def test_what_differs_is_named_with_both_values():
     assert spec_bench.result.method == "Medusa"
     assert "load (concurrency 8 here, batch size 1)" in spec_bench.differences
     assert "engine (vllm here, Hugging Face transformers there)" in spec_bench.differences
+
+
+def test_a_draft_model_and_n_grams_are_found_under_the_engines_names():
+    assert nearest(run_of("x", method="draft_model"))[0].result.drafter == "SpS"
+    assert nearest(run_of("x", method="ngram"))[0].result.drafter == "PLD"
