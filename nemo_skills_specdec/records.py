@@ -128,6 +128,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
         usage_rejected: whether the server's usage said zero tokens beside text, so that it was not believed.
         counts: from the server's per-request statistics; None where it sent none.
         steps: every verification step in order, where the server tells them (vLLM's detailed statistics).
+        reached_per_position: from the steps, those that drafted a position and had accepted all before it.
         logprobs: of every generated token, where they were asked for.
     """
 
@@ -160,6 +161,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     counts: AcceptanceCounts | None = None
     counts_source: Source | None = None
     steps: list[StepCount] | None = None
+    reached_per_position: tuple[int, ...] | None = None
     logprobs: list[GeneratedToken] | None = None
 
 
@@ -167,6 +169,9 @@ class Acceptance(msgspec.Struct, kw_only=True):
     """An acceptance result as it appears in every file and in every `--json`. Unknown values are null, never 0.
 
     Attributes:
+        conditional_acceptance_rates: a step that never drafted a position counts as one that rejected it.
+        reached_conditional_acceptance_rates: over the steps that drafted the position; known where every answer lists
+            its steps. The two differ where drafts vary in length, and then this is the drafter's own rate.
         acceptance_length_bounds: set for the source `bounds`: the exact value lies in between, and
             `acceptance_length` is the midpoint.
     """
@@ -180,6 +185,7 @@ class Acceptance(msgspec.Struct, kw_only=True):
     acceptance_rate: float | None = None
     per_position_acceptance_rates: tuple[float, ...] | None = None
     conditional_acceptance_rates: tuple[float | None, ...] | None = None
+    reached_conditional_acceptance_rates: tuple[float | None, ...] | None = None
     acceptance_length_bounds: Interval | None = None
     acceptance_rate_bounds: Interval | None = None
     tokens_per_step: float | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, total
+from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, reached_per_position, total
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.errors import IdentityError
@@ -42,6 +43,9 @@ def count_answer(
         return str(error)
     record.counts = counts
     record.steps = reader.request_steps(response)
+    if record.steps is not None:
+        drafted, accepted = [step.drafted for step in record.steps], [step.accepted for step in record.steps]
+        record.reached_per_position = reached_per_position(accepted, drafted)
     record.counts_source = "response" if counts is not None else None
     return None
 
@@ -82,6 +86,14 @@ def has_statistics(records: Sequence[RequestRecord]) -> bool:
     """Whether every answer says how many of its drafts were accepted."""
     answered = [record for record in records if record.error is None]
     return bool(answered) and all(record.counts is not None for record in answered)
+
+
+def reached_in(records: Sequence[RequestRecord]) -> tuple[int, ...] | None:
+    """Summed over all answers, the steps that reached each draft position; None if an answer lists no steps."""
+    known = [r.reached_per_position for r in records if r.counts is not None and r.counts.num_drafts]
+    if not known or any(reached is None for reached in known):
+        return None
+    return tuple(map(sum, zip_longest(*(reached or () for reached in known), fillvalue=0)))
 
 
 def per_request_counts(records: Sequence[RequestRecord]) -> AcceptanceCounts | None:

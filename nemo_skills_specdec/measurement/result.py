@@ -10,10 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.acceptance import AcceptanceCounts, reached_conditional_rates
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import acceptance_of_reading
-from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts
+from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts, reached_in
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord, Source, acceptance_of
 from nemo_skills_specdec.statistics import Average, Averages, Intervals, Prompt, mean, uncertainty
 
@@ -119,6 +119,10 @@ def sources_of(measured: Measured, intervals: Intervals | None = None) -> dict[s
     if counts is not None and has_statistics(measured.records):
         source: Source = next(r.counts_source or "response" for r in measured.records if r.counts is not None)
         found[source] = acceptance_of(counts, source, intervals=intervals)
+        reached = reached_in(measured.records)
+        if reached is not None and counts.accepted_per_position is not None:
+            rates = reached_conditional_rates(counts.accepted_per_position, reached)
+            found[source].reached_conditional_acceptance_rates = rates
     if measured.request_file is not None and "request_file" not in found:
         found["request_file"] = acceptance_of(measured.request_file, "request_file")
     if measured.reading is not None and measured.reading.source is not None:

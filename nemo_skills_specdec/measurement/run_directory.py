@@ -144,12 +144,12 @@ class RunWriter:
         write_atomically(directory / MANIFEST, pretty(manifest))
 
     def record(self, record: RequestRecord) -> None:
-        """Keeps a request that ended. Its text then lies on disk, and no longer in the record."""
+        """Keeps a request that ended. Its text and its steps then lie on disk, and no longer in the record."""
         place = self._log.append(msgspec.json.encode(record))
         if place is not None:
             self._places[record.question_id, record.turn] = place
             record.generation = ""
-            record.reasoning = None
+            record.reasoning = record.steps = None
 
     def snapshots(self, taken: Sequence[Snapshot], edge: Edge) -> None:
         """Keeps snapshots that were taken together."""
@@ -251,7 +251,7 @@ class RunWriter:
             return record
         log.seek(start)
         kept = msgspec.json.decode(log.read(end - start), type=RequestRecord)
-        return msgspec.structs.replace(record, generation=kept.generation, reasoning=kept.reasoning)
+        return msgspec.structs.replace(record, generation=kept.generation, reasoning=kept.reasoning, steps=kept.steps)
 
 
 def stored_snapshots(directory: Path, files: Sequence[SnapshotFile]) -> dict[int, list[Snapshot]]:

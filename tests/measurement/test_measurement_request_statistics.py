@@ -4,8 +4,10 @@ from nemo_skills_specdec.measurement.request_statistics import (
     contradictions,
     count_answer,
     has_statistics,
+    reached_in,
     with_stepless_answers,
 )
+from nemo_skills_specdec.measurement.result import Measured, sources_of
 from nemo_skills_specdec.records import RequestRecord
 
 COUNTS = counts_from_histogram((8, 2, 0, 0), num_draft_tokens=30)
@@ -74,3 +76,36 @@ def test_contradictions_are_one_finding_with_their_number_and_an_example():
     assert (finding.code, finding.severity, finding.numbers) == ("identity_broken", "invalid", {"answers": 2})
     assert "2 answers carry statistics that contradict themselves, e.g. A > T" in finding.message
     assert contradictions([]) == []
+
+
+def steps(*pairs):
+    return {
+        **STATISTICS,
+        "num_spec_steps": len(pairs),
+        "num_draft_tokens": sum(drafted for drafted, _ in pairs),
+        "num_accepted_draft_tokens": sum(accepted for _, accepted in pairs),
+        "num_spec_tokens": 3,
+        "acceptance_histogram": [sum(accepted == i for _, accepted in pairs) for i in range(4)],
+        "per_step_drafted": [drafted for drafted, _ in pairs],
+        "per_step_accepted": [accepted for _, accepted in pairs],
+    }
+
+
+def counted(*pairs):
+    found = record(completion_tokens=9)
+    assert count_answer(found, {"metrics": {"speculative_decoding": steps(*pairs)}}, VLLM) is None
+    return found
+
+
+def test_a_step_that_never_drafted_a_position_did_not_reject_it():
+    one, two = counted((3, 3), (1, 1)), counted((2, 1), (1, 0))
+    assert one.reached_per_position == (2, 1, 1)
+    assert reached_in([one, two]) == (4, 2, 1)
+    found = sources_of(Measured(records=[one, two]))["response"]
+    assert found.conditional_acceptance_rates == (3 / 4, 1 / 3, 1.0)
+    assert found.reached_conditional_acceptance_rates == (3 / 4, 1 / 2, 1.0)
+
+
+def test_where_an_answer_lists_no_steps_the_reached_rates_are_unknown():
+    assert reached_in([counted((3, 3)), record(COUNTS)]) is None
+    assert reached_in([counted((3, 3)), record(NO_STEPS)]) == (1, 1, 1)
