@@ -64,7 +64,7 @@ def main() -> None:
     try:
         app()
     except SpecdecError as error:
-        print(f"ns-specdec: {error}", file=sys.stderr)
+        print(f"ns-specdec: {str(error).removesuffix('.')}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("ns-specdec: interrupted", file=sys.stderr)

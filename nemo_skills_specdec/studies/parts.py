@@ -89,8 +89,8 @@ def expand(
     known = groups()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
-        advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise UsageError(f"there is no study {name!r}; {advice} Or give a file, or key=value")
+        advice = f"did you mean {close[0]}" if close else f"there are {', '.join(known)}"
+        raise UsageError(f"there is no study {name!r} ({advice}); give one of these, a file, or key=value")
     group = known[name]
     runs: list[RunConfig] = []
     refused: list[Refused] = []
