@@ -1,23 +1,20 @@
 """The embedded server: HTTP routes around a `Service`, in the dialect of the options.
 
-Routes of both dialects: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`, `/metrics`, and two of our
-own: `/ledger` (every verification step; `?request_id=` and `?totals` narrow it) and `/embedded_info` (options, models,
-library versions, prompts cut). The vllm dialect adds `/version` and `/reset_prefix_cache`; the sglang dialect
-`/server_info`, `/get_server_info`, `/flush_cache`, `/health_generate` and `/`.
+Routes of both dialects: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`, `/metrics`, and one of our
+own: `/ledger` (every verification step; `?request_id=` and `?totals` narrow it). The vllm dialect adds `/version` and
+`/reset_prefix_cache`; the sglang dialect `/server_info`, `/get_server_info`, `/flush_cache`, `/health_generate` and
+`/`.
 """
 
 import asyncio
 import contextlib
 import hmac
 import logging
-import os
-import platform
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-import numpy
 from aiohttp import web
 
 from nemo_skills_specdec.embedded import sglang_dialect, vllm_dialect
@@ -89,7 +86,6 @@ class _Routes:
             "/v1/models": self.models,
             "/metrics": self.metrics,
             "/ledger": self.ledger,
-            "/embedded_info": self.embedded_info,
         }
         if self._options.dialect == "vllm":
             return {**common, "/version": self.version}
@@ -171,31 +167,6 @@ class _Routes:
                 if name is None or steps.request_id == name
             ]
         return _json(body)
-
-    async def embedded_info(self, request: web.Request) -> web.Response:
-        options = {
-            field.name: getattr(self._options, field.name)
-            for field in msgspec.structs.fields(EmbeddedOptions)
-            if field.name != "api_key"
-        }
-        models = self._service.models
-        return _json(
-            {
-                "options": options,
-                "api_key_set": self._options.api_key is not None,
-                "context": models.context,
-                "target": msgspec.to_builtins(models.target.config),
-                "draft": msgspec.to_builtins(models.draft.config) if models.draft else None,
-                "python": platform.python_version(),
-                "numpy": numpy.__version__,
-                "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-                "truncated_prompts": sum(engine.truncated_prompts for engine in self._service.engines),
-                "engines": [
-                    {"engine": engine.index, "running": engine.num_running, "waiting": engine.num_waiting}
-                    for engine in self._service.engines
-                ],
-            }
-        )
 
     def _model(self, asked: str | None) -> str:
         served = self._options.served_model_name
