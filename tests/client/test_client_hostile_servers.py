@@ -312,6 +312,7 @@ def test_a_request_of_many_megabytes_arrives_whole_at_a_server_that_reads_slowly
 def test_fewer_open_files_than_conversations_lower_the_concurrency(monkeypatch):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (70, 70))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)  # the real one would hold for all tests that follow
     most = now = 0
 
     async def main():
