@@ -7,6 +7,7 @@ Chunks are time-stamped and their HTTP framing is followed, since that tells whe
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from nemo_skills_specdec.client.exchange import Exchange
 from nemo_skills_specdec.client.faults import one_line
 from nemo_skills_specdec.client.finish import Finisher
 from nemo_skills_specdec.client.http_response import READ_BYTES, FramingError, HttpResponse
+from nemo_skills_specdec.client.pacer import Pacer
 from nemo_skills_specdec.client.poller import Poller
 from nemo_skills_specdec.client.pool import ConnectionPool
 from nemo_skills_specdec.client.sse import read_events
@@ -28,8 +30,6 @@ from nemo_skills_specdec.records import Outcome
 
 _OPEN_BEFORE_SECONDS = 10.0
 """How long the window waits for the connections that it needs first; the rest is opened within it."""
-_AHEAD_SECONDS = 0.2
-"""How long before a start its connection is opened."""
 _CLOSED_BEFORE_SECONDS = 0.5
 """A kept connection that breaks sooner than this after a request was never read by anybody."""
 _DRAIN_SECONDS = 2.0
@@ -37,7 +37,8 @@ _DRAIN_SECONDS = 2.0
 _TICK_SECONDS = 0.05
 _LARGE = 4096
 """Chunks from here on are counted at once; the sizes of smaller ones are looked at every second."""
-_SENDS_IN_A_ROW = 32
+_SENDS_IN_A_ROW = 8
+"""Before what has arrived is read, and a server on the same core may run."""
 _REFUSALS_TO_GIVE_UP = 8
 _SECONDS_TO_GIVE_UP = 15.0
 
@@ -46,13 +47,12 @@ class ClientLoop:
     """Works through a schedule.
 
     Attributes:
-        started_at: when the schedule began, in seconds since the epoch.
-        ended_at: when it was over.
-        started: of each row, whether it was sent.
+        ended_at: when it was over, in seconds since the epoch.
         gave_up: why no further conversation was started, if nothing ever accepted a connection.
         kernel_times: whether the kernel gave the times of arrival.
         lateness: from the arrival of bytes until they were read.
         dispatch: from when a request could be sent until it was.
+        pacer: the schedule.
         finisher: where what came back goes.
         pool: the connections.
     """
@@ -66,8 +66,9 @@ class ClientLoop:
         *,
         keep: bool,
     ) -> None:
-        self.started_at = self.ended_at = clock()
-        self.started = bytearray(len(work.rows))
+        self.ended_at = clock()
+        self.pacer = Pacer(work.starts, work.places, work.max_seconds)
+        self.pacer.begin(self.ended_at)
         self.gave_up: str | None = None
         self.kernel_times = KERNEL_STAMPS
         self.lateness, self.dispatch = DelayCounts(), DelayCounts()
@@ -80,14 +81,12 @@ class ClientLoop:
         self._deadlines: OrderedDict[Connection, float] = OrderedDict()
         self._waiting: deque[Turn] = deque()
         self._again: deque[Turn] = deque()
-        self._free: deque[float] = deque([self.started_at] * work.places)
         self._awaited = 0
-        self._next = 0
         self._refusals = 0
         self._skew = time.time() - clock()
         self._late: list[float] = []
         self._delays: list[float] = []
-        self._second = self._tick_at = self.started_at
+        self._second = self._tick_at = self.ended_at
         self._woken.setblocking(False)
         self._waker.setblocking(False)
         self.finisher = Finisher(work, on_exchange, self._wake, keep=keep)
@@ -97,13 +96,15 @@ class ClientLoop:
         interrupted = False
         try:
             self._open_before()
-            self.started_at = self._second = self._clock()
-            self._free = deque([self.started_at] * self._work.places)
-            while self._next < len(self._work.starts) or self._turns or self._waiting or self._again or self._awaited:
+            self._second = self._clock()
+            self.pacer.begin(self._second)
+            while not self.pacer.done or self._turns or self._waiting or self._again or self._awaited:
                 more = self._start_due()
                 if self._waiting or self._again:
                     self.pool.open(len(self._waiting) + len(self._again))
-                self._read(0.0 if more else self._until())
+                if more:
+                    os.sched_yield()
+                self._read(0.0 if more else self.pacer.next_at(self._tick_at))
                 if self._clock() >= self._tick_at:
                     self._tick()
                 if self._stop.is_set() and not interrupted:
@@ -231,29 +232,15 @@ class ClientLoop:
 
     def _start_due(self) -> bool:
         """Starts what is due; whether there may be more of it."""
-        work = self._work
+        if self.gave_up:
+            self.pacer.end()
         for _ in range(_SENDS_IN_A_ROW):
-            if self._next >= len(work.starts) or not self._free:
+            due = self.pacer.take(self._clock())
+            if due is None:
                 return False
-            start, free_at, now = work.starts[self._next], self._free[0], self._clock()
-            due = free_at if start.offset is None else self.started_at + start.offset
-            if self.gave_up or max(due, now) >= self.started_at + work.max_seconds:
-                self._next = len(work.starts)
-                return False
-            if due > now:
-                return False
-            self._next += 1
-            self._free.popleft()
-            self.started[start.index] = 1
-            ready = max(due, free_at)
-            self._send(Turn(start.index, 0, work.requests[start.index], [], due, ready, ready))
+            request = self._work.requests[due.index]
+            self._send(Turn(due.index, 0, request, [], due.scheduled_at, due.ready_at, due.ready_at))
         return True
-
-    def _until(self) -> float:
-        """When something is to be done that no socket tells of."""
-        if self._free and self._next < len(self._work.starts):
-            return min(self._tick_at, self.started_at + (self._work.starts[self._next].offset or 0.0))
-        return self._tick_at
 
     def _send(self, turn: Turn) -> None:
         connection = self.pool.take()
@@ -323,7 +310,7 @@ class ClientLoop:
         if awaited:
             self._awaited += 1
         else:
-            self._free.append(at)
+            self.pacer.give_back(at)
         turn.request = b""
         self.finisher.put(Ending(turn, outcome, at, detail, awaited))
 
@@ -337,7 +324,7 @@ class ClientLoop:
             turn, ended_at = self.finisher.returned.popleft()
             self._awaited -= 1
             if turn is None:
-                self._free.append(ended_at)
+                self.pacer.give_back(ended_at)
             elif self.finisher.stopping:
                 self._over(turn, "interrupted", self._clock())
             else:
@@ -357,7 +344,7 @@ class ClientLoop:
         if self.pool.connected:
             return
         self._refusals += 1
-        if self._refusals >= _REFUSALS_TO_GIVE_UP or now - self.started_at > _SECONDS_TO_GIVE_UP:
+        if self._refusals >= _REFUSALS_TO_GIVE_UP or now - self.pacer.started_at > _SECONDS_TO_GIVE_UP:
             self.gave_up = one_line(why, self._work.secrets)
             for turn in self._waiting:
                 self._over(turn, "unreachable", now, why)
@@ -377,7 +364,7 @@ class ClientLoop:
             self._count_delays()
             self._sweep(now)
         self.pool.expire()
-        self.pool.open(len(self._waiting) + len(self._again) + max(self._due_soon(now) - self.pool.num_idle, 0))
+        self.pool.open(len(self._waiting) + len(self._again) + max(self.pacer.due_soon(now) - self.pool.num_idle, 0))
 
     def _count_delays(self) -> None:
         self.lateness.add(self._late)
@@ -405,19 +392,9 @@ class ClientLoop:
                     self._forget(connection)
                     self._over(turn, "answered", done_at)
 
-    def _due_soon(self, now: float) -> int:
-        """How many connections the schedule needs in a moment."""
-        starts, until = self._work.starts, now - self.started_at + _AHEAD_SECONDS
-        count = 0
-        for start in starts[self._next : self._next + len(self._free)]:
-            if start.offset is not None and start.offset > until:
-                break
-            count += 1
-        return count
-
     def _open_before(self) -> None:
         """Opens the connections that are needed at once. What fails here is tried again when it is needed."""
-        left = self._due_soon(self.started_at)
+        left = self.pacer.due_soon(self._clock())
         until = self._clock() + _OPEN_BEFORE_SECONDS
         while left or self.pool.num_opening:
             if self._clock() > until or self._stop.is_set() or (self.pool.failed and not self.pool.connected):
@@ -432,12 +409,12 @@ class ClientLoop:
     def _interrupt(self) -> None:
         """Stops sending, and aborts what is in flight."""
         self.finisher.stopping = True
-        self._next = len(self._work.starts)
+        self.pacer.end()
         for connection in list(self._turns):
             self._end(connection, "interrupted")
         for turn in (*self._again, *self._waiting):
             if turn.number == 0 and not turn.num_resends:
-                self.started[turn.index] = 0
+                self.pacer.started[turn.index] = 0
             else:
                 self._over(turn, "interrupted", self._clock())
         self._again.clear()

@@ -79,10 +79,10 @@ def send_all(
         interrupted = loop.run()
     return Sent(
         exchanges=[exchange for group in loop.finisher.done for exchange in group],
-        not_sent=[row.question_id for row, started in zip(rows, loop.started, strict=True) if not started],
+        not_sent=[row.question_id for row, started in zip(rows, loop.pacer.started, strict=True) if not started],
         interrupted=interrupted,
         gave_up=loop.gave_up,
-        started_at=loop.started_at,
+        started_at=loop.pacer.started_at,
         ended_at=loop.ended_at,
         lateness=loop.lateness.delays(),
         kernel_times=loop.kernel_times,

@@ -330,11 +330,15 @@ def test_an_unknown_host_is_named():
 
 def test_never_more_conversations_in_flight_than_the_limit():
     now, most = 0, 0
+    full = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         nonlocal now, most
         now += 1
         most = max(most, now)
+        if now == 7:
+            full.set()
+        await asyncio.wait_for(full.wait(), 20)
         response = await stream(request, 0.01, *GOOD)
         now -= 1
         return response
