@@ -244,7 +244,7 @@ def number_or_none(value: Any) -> int | None:
 
 def part_of(body: Any, name: str) -> dict[str, Any]:
     """An object inside a JSON object; empty if there is none."""
-    part = body.get(name) if isinstance(body, dict) else None
+    part = body.get(name) if isinstance(body, Mapping) else None
     return part if isinstance(part, dict) else {}
 
 

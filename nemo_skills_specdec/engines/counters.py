@@ -19,14 +19,25 @@ USE_LABELS = frozenset({"position", "finished_reason", "is_streaming", "mode", "
 EXACT_FLOATS = 2**53
 """From here on a float no longer holds every integer, so a difference of counters may be off."""
 
+_CAUSES = {
+    "counters_decreased": "went back from {before:.0f} to {after:.0f}: the server restarted in the window, or another "
+    "one answered; measure again, and give every replica its own --metrics-url.",
+    "missing_label_set": "was {before:.0f} before the window and is missing after it: an engine or a replica went "
+    "away; measure again, and give every replica its own --metrics-url.",
+    "missing_before": "is {after:.0f} after the window and was missing before it, so how much of it belongs to the "
+    "window is unknown: the text before was cut off, or an engine joined; measure again, after a request to warm up.",
+    "not_a_count": "goes from {before:g} to {after:g}, which are not counts; is this really the text of an inference "
+    "server's /metrics?",
+}
+"""Why the difference of a counter must not be used, by the code of the finding; the series comes before."""
+
 
 class CounterDifference(msgspec.Struct, frozen=True, kw_only=True):
     """How far one counter went in a window.
 
     Attributes:
         parts: label set and increase, one entry per endpoint and label set.
-        findings: why the difference must not be used (`counters_decreased`, `missing_label_set`, `missing_before`,
-            `not_a_count`).
+        findings: why the difference must not be used.
     """
 
     name: str
@@ -75,9 +86,7 @@ def difference(
     by a label that appears with its first use.
 
     Args:
-        name: series name.
-        before: one reading per endpoint.
-        after: the same endpoints in the same order.
+        before: one reading per endpoint, as `after`, in the same order.
         late: whether this counter itself appears when it is first used, and nothing exact rests on it.
 
     Returns:
@@ -91,15 +100,16 @@ def difference(
         old, new = old_samples.series.get(name, {}), new_samples.series.get(name, {})
         from_zero = late or _had_counted_nothing(old_samples)
         known = {_without_use(labels) for labels in old}
-        findings += [_missing(name, labels, value) for labels, value in old.items() if labels not in new]
+        gone = {labels: value for labels, value in old.items() if labels not in new}
+        findings += [_broken("missing_label_set", name, labels, value, None) for labels, value in gone.items()]
         for labels, value in sorted(new.items(), key=lambda item: sorted(item[0])):
             start = old.get(labels, 0.0)
             if not (_is_count(value) and _is_count(start)):
-                findings.append(_not_a_count(name, labels, start, value))
+                findings.append(_broken("not_a_count", name, labels, start, value))
             elif value < start:
-                findings.append(_decreased(name, labels, start, value))
+                findings.append(_broken("counters_decreased", name, labels, start, value))
             elif labels not in old and value and not from_zero and _without_use(labels) not in known:
-                findings.append(_new(name, labels, value))
+                findings.append(_broken("missing_before", name, labels, None, value))
             else:
                 parts.append((labels, int(value) - int(start)))
     return CounterDifference(name=name, parts=tuple(parts), findings=tuple(findings))
@@ -121,6 +131,11 @@ def differences(
     present = {short: value for short, value in found.items() if value is not None}
     findings = [finding for value in present.values() for finding in value.findings]
     return present, _summarised(findings) + restarts(before, after)
+
+
+def sound_totals(deltas: Mapping[str, CounterDifference]) -> dict[str, int]:
+    """The increase of each counter of which nothing is wrong."""
+    return {short: delta.total for short, delta in deltas.items() if not delta.findings}
 
 
 def restarts(before: Sequence[Samples], after: Sequence[Samples]) -> list[Finding]:
@@ -170,50 +185,15 @@ def _changed_birth(old: Samples, new: Samples) -> tuple[str, float, float] | Non
     return None
 
 
-def _decreased(name: str, labels: Labels, start: float, value: float) -> Finding:
-    return _broken(
-        "counters_decreased",
-        f"went back from {start:.0f} to {value:.0f}: the server restarted in the window, or another one answered; "
-        "measure again, and give every replica its own --metrics-url.",
-        (name, labels, start, value),
-    )
-
-
-def _missing(name: str, labels: Labels, start: float) -> Finding:
-    return _broken(
-        "missing_label_set",
-        f"was {start:.0f} before the window and is missing after it: an engine or a replica went away; measure "
-        "again, and give every replica its own --metrics-url.",
-        (name, labels, start, None),
-    )
-
-
-def _new(name: str, labels: Labels, value: float) -> Finding:
-    return _broken(
-        "missing_before",
-        f"is {value:.0f} after the window and was missing before it, so how much of it belongs to the window is "
-        "unknown: the text before was cut off, or an engine joined; measure again, after a request to warm up.",
-        (name, labels, None, value),
-    )
-
-
-def _not_a_count(name: str, labels: Labels, start: float, value: float) -> Finding:
-    return _broken(
-        "not_a_count",
-        f"goes from {start:g} to {value:g}, which are not counts; is this really the text of an inference server's "
-        "/metrics?",
-        (name, labels, str(start), str(value)),
-    )
-
-
-def _broken(code: str, told: str, counter: tuple[str, Labels, float | str | None, float | str | None]) -> Finding:
-    name, labels, before, after = counter
+def _broken(code: str, name: str, labels: Labels, before: float | None, after: float | None) -> Finding:
     series = f"{name}{labels_text(labels)}"
+    # Not a count may also be what JSON has no number for.
+    told = [str(value) if code == "not_a_count" else value for value in (before, after)]
     return Finding(
         code=code,
         severity="invalid",
-        message=f"{series} {told}",
-        numbers={"series": series, "before": before, "after": after},
+        message=f"{series} {_CAUSES[code].format(before=before, after=after)}",
+        numbers={"series": series, "before": told[0], "after": told[1]},
     )
 
 

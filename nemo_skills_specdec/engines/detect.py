@@ -6,34 +6,23 @@ and the launch command, so nothing else of it is kept, not even for an error mes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote
-
-import msgspec
 
 from nemo_skills_specdec.engines import remarks
 from nemo_skills_specdec.engines.base import Ask, EngineName, ServerInfo, text_or_none
 from nemo_skills_specdec.engines.fetch import Fetched, base_url, fetch, key_refused, public_url
 from nemo_skills_specdec.engines.registry import ENGINES
-from nemo_skills_specdec.engines.scrape import loaded_models, take_snapshot
+from nemo_skills_specdec.engines.scrape import entries, loaded_models, take_snapshot
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import ServerError, UsageError
 from nemo_skills_specdec.records import Finding
 
-
-class Asking(msgspec.Struct, frozen=True, kw_only=True):
-    """How questions are put to a server: with which key, how long, and trusting whom."""
-
-    headers: Mapping[str, str]
-    timeout: float
-    tls: SSLContext | None
-
-    def fetch(self, url: str) -> Fetched:
-        """The answer to one GET."""
-        return fetch(url, self.headers, self.timeout, tls=self.tls)
+Asking = Callable[[str], Fetched]
+"""GETs a URL; knows with which key to ask, how long to wait, and whom to trust."""
 
 
 def detect(
@@ -61,12 +50,12 @@ def detect(
     if server_type is not None and server_type not in ENGINES:
         raise UsageError(f"the server type {server_type!r} is unknown; give one of {', '.join(ENGINES)}")
     root = base_url(url)
-    asking = Asking(headers=headers or {}, timeout=timeout, tls=tls)
-    listing = asking.fetch(f"{root}/v1/models")
+    asking = partial(fetch, headers=headers, timeout=timeout, tls=tls)
+    listing = asking(f"{root}/v1/models")
     problem = listing.error or key_refused(listing)
     if problem is not None:
         raise ServerError(problem)
-    models = _entries(listing.json())
+    models = entries(listing.json())
     snapshots = [take_snapshot(item, headers, timeout, tls=tls) for item in metrics_urls or (root,)]
     ask = _ask(root, asking, models, snapshots)
     engine = server_type or _engine(ask, snapshots)
@@ -93,20 +82,15 @@ def detect(
     return info
 
 
-def _ask(
-    root: str,
-    asking: Asking,
-    models: Sequence[Mapping[str, Any]],
-    snapshots: Sequence[Snapshot],
-) -> Ask:
+def _ask(root: str, asking: Asking, models: Sequence[Mapping[str, Any]], snapshots: Sequence[Snapshot]) -> Ask:
     """Questions to one server, each path asked once; a router of llama.cpp is asked for its only loaded model."""
-    loaded = loaded_models({"data": list(models)})
+    loaded = loaded_models(models)
     query = f"model={quote(loaded[0], safe='')}" if len(loaded) == 1 else ""
 
     @cache
     def get(path: str) -> Any:
         joint = "&" if "?" in path else "?"
-        return asking.fetch(f"{root}{path}{joint + query if query else ''}").json()
+        return asking(f"{root}{path}{joint + query if query else ''}").json()
 
     return Ask(get=get, samples=[item.samples for item in snapshots if item.error is None], models=models)
 
@@ -120,10 +104,7 @@ def _engine(ask: Ask, snapshots: Sequence[Snapshot]) -> EngineName | None:
 
 
 def _mixed(
-    info: ServerInfo,
-    metrics_urls: Sequence[str],
-    snapshots: Sequence[Snapshot],
-    asking: Asking,
+    info: ServerInfo, metrics_urls: Sequence[str], snapshots: Sequence[Snapshot], asking: Asking
 ) -> list[Finding]:
     """Findings if the engines behind a router differ, or if some of them are not to be seen.
 
@@ -136,7 +117,7 @@ def _mixed(
         if snapshot.error is not None or snapshot.engine != info.engine:
             continue
         root = base_url(url)
-        models = _entries(asking.fetch(f"{root}/v1/models").json())
+        models = entries(asking(f"{root}/v1/models").json())
         one = ServerInfo(engine=info.engine, base_url=public_url(root))
         module.describe(one, _ask(root, asking, models, [snapshot]))
         figures = {
@@ -171,11 +152,6 @@ def _hidden(what: Sequence[str]) -> Finding:
         "with --metrics-url, and the kind of engine with --server-type.",
         numbers={"hidden": ", ".join(what)},
     )
-
-
-def _entries(listing: Any) -> list[dict[str, Any]]:
-    data = listing.get("data") if isinstance(listing, dict) else None
-    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
 
 def _no_server(listing: Fetched) -> str:

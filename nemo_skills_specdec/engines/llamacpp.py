@@ -21,7 +21,7 @@ from nemo_skills_specdec.engines.base import (
     part_of,
     text_or_none,
 )
-from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total
+from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, sound_totals
 from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.spec_counters import counter_names
@@ -73,7 +73,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
 
 
 def _traffic(deltas: Mapping[str, CounterDifference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
-    totals = {short: delta.total for short, delta in deltas.items() if not delta.findings}
+    totals = sound_totals(deltas)
     computed, cached = totals.get("computed_prompt_tokens"), totals.get("cached_prompt_tokens")
     return Traffic(
         prompt_tokens=computed + (cached or 0) if computed is not None else None,

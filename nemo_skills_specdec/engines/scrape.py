@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +35,7 @@ def take_snapshot(
         address = metrics_url(url)
         fetched = fetch(address, headers, timeout, tls=tls)
         if _wants_model(fetched):
-            models = loaded_models(fetch(f"{base_url(url)}/v1/models", headers, timeout, tls=tls).json())
+            models = loaded_models(entries(fetch(f"{base_url(url)}/v1/models", headers, timeout, tls=tls).json()))
             if len(models) != 1:
                 fetched = Fetched(url=fetched.url, status=fetched.status, error=_which_model(fetched.url, models))
             else:
@@ -54,15 +54,16 @@ def take_snapshot(
     return snapshot if told is None else msgspec.structs.replace(snapshot, error=told)
 
 
-def loaded_models(listing: Any) -> list[str]:
-    """Names of the models that llama.cpp's router has loaded, from its `/v1/models`."""
+def entries(listing: Any) -> list[dict[str, Any]]:
+    """What `/v1/models` lists."""
     data = listing.get("data") if isinstance(listing, dict) else None
-    entries = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-    return [
-        item["id"]
-        for item in entries
-        if isinstance(item.get("id"), str) and part_of(item, "status").get("value") == "loaded"
-    ]
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+
+
+def loaded_models(models: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of those models that llama.cpp's router has loaded."""
+    loaded = [item for item in models if part_of(item, "status").get("value") == "loaded"]
+    return [item["id"] for item in loaded if isinstance(item.get("id"), str)]
 
 
 def _wants_model(fetched: Fetched) -> bool:

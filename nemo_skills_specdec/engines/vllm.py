@@ -22,7 +22,7 @@ from nemo_skills_specdec.engines.base import (
     part_of,
     text_or_none,
 )
-from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, gauge_values
+from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, gauge_values, sound_totals
 from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.limits import check_answer, check_draft_length
 from nemo_skills_specdec.engines.spec_counters import counter_names
@@ -114,9 +114,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
 
 
 def _traffic(deltas: Mapping[str, CounterDifference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
-    totals = {
-        short: deltas[short].total if short in deltas and not deltas[short].findings else None for short in TRAFFIC
-    }
+    totals = {short: total for short, total in sound_totals(deltas).items() if short in TRAFFIC}
     return Traffic(**totals, busy_before=gauge_total(before, BUSY), busy_after=gauge_total(after, BUSY))
 
 

@@ -4,7 +4,7 @@ import pytest
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
 from nemo_skills_specdec.client.exchange import Delays, RequestOptions, Sent
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
-from nemo_skills_specdec.engines.sglang.findings import no_positions
+from nemo_skills_specdec.engines.sglang.findings import NO_POSITIONS
 from nemo_skills_specdec.measurement.checks import (
     check_client,
     check_dispersion,
@@ -30,7 +30,7 @@ def record(number, category="coding", counts=COUNTS, **rest):
 
 
 def test_what_counters_lack_is_told_only_where_answers_do_not_tell_it():
-    lacking = CounterReading(engine="sglang", source="counters", traffic=Traffic(), findings=(no_positions(),))
+    lacking = CounterReading(engine="sglang", source="counters", traffic=Traffic(), findings=(NO_POSITIONS,))
     assert codes(check_reading(lacking, [record(1)])) == []
     assert codes(check_reading(lacking, [record(1), record(2, counts=None)])) == [
         "no_positions",

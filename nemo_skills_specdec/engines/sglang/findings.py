@@ -45,24 +45,22 @@ def aborted_or_retracted(aborted: int, retracted: int) -> list[Finding]:
     ]
 
 
-def perhaps_off() -> Finding:
-    """Neither a step was counted nor does a gauge tell anything, which has two reasons."""
-    return Finding(
-        code="speculation_unknown",
-        severity="invalid",
-        message="Whether SGLang speculates is unknown: it counted no verification step, which releases before 0.5.13 "
-        "never do, and its gauge is 0, as it is until the first log interval is over; ask a server whose "
-        "/server_info can be read, or use SGLang 0.5.13 or later.",
-    )
+PERHAPS_OFF = Finding(
+    code="speculation_unknown",
+    severity="invalid",
+    message="Whether SGLang speculates is unknown: it counted no verification step, which releases before 0.5.13 "
+    "never do, and its gauge is 0, as it is until the first log interval is over; ask a server whose "
+    "/server_info can be read, or use SGLang 0.5.13 or later.",
+)
+"""Neither a step was counted nor does a gauge tell anything, which has two reasons."""
 
 
-def no_positions() -> Finding:
-    """The metrics have no counts per draft position."""
-    return Finding(
-        code="no_positions",
-        severity="info",
-        message="SGLang's metrics have no counts per draft position; ask for the statistics in each response.",
-    )
+NO_POSITIONS = Finding(
+    code="no_positions",
+    severity="info",
+    message="SGLang's metrics have no counts per draft position; ask for the statistics in each response.",
+)
+"""The metrics have no counts per draft position."""
 
 
 def no_upper_bound(low: float, numbers: Numbers) -> Finding:
@@ -76,14 +74,13 @@ def no_upper_bound(low: float, numbers: Numbers) -> Finding:
     )
 
 
-def no_acceptance_metrics() -> Finding:
-    """A server that speculates has no number for this window."""
-    return Finding(
-        code="no_acceptance_metrics",
-        severity="invalid",
-        message="SGLang speculates, but its metrics hold neither counters nor a gauge of acceptance for this window; "
-        "use SGLang 0.5.13 or later, or ask for the statistics in each response.",
-    )
+NO_ACCEPTANCE_METRICS = Finding(
+    code="no_acceptance_metrics",
+    severity="invalid",
+    message="SGLang speculates, but its metrics hold neither counters nor a gauge of acceptance for this window; "
+    "use SGLang 0.5.13 or later, or ask for the statistics in each response.",
+)
+"""A server that speculates has no number for this window."""
 
 
 def gauge_estimate(before: float | None, after: float) -> Finding:
@@ -98,14 +95,13 @@ def gauge_estimate(before: float | None, after: float) -> Finding:
     )
 
 
-def adaptive_drafts() -> Finding:
-    """The server adapts its draft length, but counts draft tokens by the configured one."""
-    return Finding(
-        code="adaptive_drafts",
-        severity="warning",
-        message="SGLang adapts the draft length (speculative_adaptive), but counts draft tokens by the configured one: "
-        "there is no acceptance rate, only the acceptance length.",
-    )
+ADAPTIVE_DRAFTS = Finding(
+    code="adaptive_drafts",
+    severity="warning",
+    message="SGLang adapts the draft length (speculative_adaptive), but counts draft tokens by the configured one: "
+    "there is no acceptance rate, only the acceptance length.",
+)
+"""The server adapts its draft length, but counts draft tokens by the configured one."""
 
 
 def ngram(nodes: int | None) -> Finding:
@@ -140,11 +136,10 @@ def ngram_remembers(requests: int) -> Finding:
     )
 
 
-def standalone_first_token() -> Finding:
-    """STANDALONE's draft model does not see the whole prompt."""
-    return Finding(
-        code="standalone_first_token",
-        severity="info",
-        message="SGLang's STANDALONE never shows its draft model the first token of a prompt, which lowers acceptance: "
-        "do not take it for a property of the drafter, nor compare it with draft_model of vLLM.",
-    )
+STANDALONE_FIRST_TOKEN = Finding(
+    code="standalone_first_token",
+    severity="info",
+    message="SGLang's STANDALONE never shows its draft model the first token of a prompt, which lowers acceptance: "
+    "do not take it for a property of the drafter, nor compare it with draft_model of vLLM.",
+)
+"""STANDALONE's draft model does not see the whole prompt."""

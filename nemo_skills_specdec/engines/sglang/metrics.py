@@ -20,7 +20,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts
 from nemo_skills_specdec.engines import remarks
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo, Traffic
-from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, gauge_values
+from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, gauge_values, sound_totals
 from nemo_skills_specdec.engines.exposition import Labels, Samples
 from nemo_skills_specdec.engines.sglang import findings as own
 from nemo_skills_specdec.engines.sglang.facts import (
@@ -131,7 +131,7 @@ def _without_steps(reading: CounterReading, after: Sequence[Samples], info: Serv
     lacking = next(samples for samples in after if GAUGE_NODES not in samples.series)
     if not remarks.is_whole(lacking, FACTS):
         return remarks.not_an_engines(reading, lacking, FACTS)
-    return remarks.with_findings(reading, own.perhaps_off())
+    return remarks.with_findings(reading, own.PERHAPS_OFF)
 
 
 def _from_counters(reading: CounterReading, window: SglangWindow, info: ServerInfo | None) -> CounterReading:
@@ -200,7 +200,7 @@ def _exact(reading: CounterReading, window: SglangWindow, numbers: Numbers) -> C
             acceptance_length=counts.acceptance_length,
             acceptance_rate=counts.acceptance_rate,
         ),
-        own.no_positions(),
+        own.NO_POSITIONS,
     )
 
 
@@ -214,7 +214,7 @@ def _gauge_estimate(
 ) -> CounterReading:
     length = _gauge_mean(after, GAUGE_LENGTH, deltas)
     if not length:
-        return remarks.with_findings(reading, own.no_acceptance_metrics())
+        return remarks.with_findings(reading, own.NO_ACCEPTANCE_METRICS)
     was = _gauge_mean(before, GAUGE_LENGTH, deltas)
     rate = _gauge_mean(after, GAUGE_RATE, deltas)
     acceptance_rate = (
@@ -270,7 +270,7 @@ def _lowest_rank(label_sets: dict[Labels, float]) -> dict[Labels, float]:
 
 
 def _traffic(deltas: Mapping[str, CounterDifference], before: Sequence[Samples], after: Sequence[Samples]) -> Traffic:
-    totals = {short: delta.total for short, delta in deltas.items() if not delta.findings}
+    totals = sound_totals(deltas)
     return Traffic(
         requests=totals.get("requests"),
         prompt_tokens=totals.get("prompt_tokens"),

@@ -26,9 +26,16 @@ from nemo_skills_specdec.engines.sglang.facts import (
 )
 from nemo_skills_specdec.engines.spec_counters import PER_REQUEST
 from nemo_skills_specdec.engines.versions import at_least, version_text
-from nemo_skills_specdec.records import Finding
+from nemo_skills_specdec.records import Finding, Source
 
 _EXACT, _BRACKET, _ESTIMATE = "AL, AR", "AL, AR as bounds", "AL, AR as an estimate"
+_GIVES: dict[Source, str] = {
+    "response": PER_REQUEST,
+    "request_file": PER_REQUEST,
+    "counters": _EXACT,
+    "bounds": _BRACKET,
+    "gauge_estimate": _ESTIMATE,
+}
 
 _DEPTHS = {
     **dict.fromkeys(("EAGLE", "EAGLE3", "NEXTN", "FROZEN_KV_MTP", "STANDALONE"), "speculative_num_steps"),
@@ -67,13 +74,7 @@ def describe(info: ServerInfo, ask: Ask) -> None:
 def offers(info: ServerInfo, samples: Sequence[Samples], no_metrics: str) -> list[SourceOffer]:
     """Statistics on request, files behind a flag, counters that are exact or bounds, and a gauge."""
     if info.speculation == "off":
-        return [
-            offer("response", False, PER_REQUEST, cure=FACTS.speculate),
-            offer("request_file", False, PER_REQUEST, cure=FACTS.speculate),
-            offer("counters", False, _EXACT, cure=FACTS.speculate),
-            offer("bounds", False, _BRACKET, cure=FACTS.speculate),
-            offer("gauge_estimate", False, _ESTIMATE, cure=FACTS.speculate),
-        ]
+        return [offer(source, False, gives, cure=FACTS.speculate) for source, gives in _GIVES.items()]
     has_gauge = any(GAUGE_LENGTH in item.series for item in samples)
     cure = no_metrics or f"start SGLang with {METRICS_OPTION}"
     gauge = offer("gauge_estimate", has_gauge, _ESTIMATE, uses="only if nothing else is there", cure=cure)
@@ -146,14 +147,14 @@ def _findings(info: ServerInfo, ask: Ask) -> list[Finding]:
     if (info.topk or 1) > 1:
         found.append(findings.tree_drafts(info.topk, info.tree_nodes))
     if info.settings.get("speculative_adaptive"):
-        found.append(findings.adaptive_drafts())
+        found.append(findings.ADAPTIVE_DRAFTS)
     thresholds = [(key, info.settings[key]) for key in _THRESHOLDS if isinstance(info.settings.get(key), int | float)]
     lossy = ", ".join(f"{key} {value:g}" for key, value in thresholds if value < 1)
     if lossy:
         why = "accepts drafts, above temperature 0, that the target model would have rejected"
         found.append(remarks.lossy_verification(lossy, why))
     if info.method == "STANDALONE":
-        found.append(findings.standalone_first_token())
+        found.append(findings.STANDALONE_FIRST_TOKEN)
     if info.method == "NGRAM":
         found.append(findings.ngram(info.tree_nodes))
         if at_least(info.version, NGRAM_COUNTS_SINCE) is False:
