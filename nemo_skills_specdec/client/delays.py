@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -17,19 +15,25 @@ _BINS = 32 * _BINS_PER_OCTAVE
 
 
 class DelayCounts:
-    """Collects delays, block by block; a block is what one second brought."""
+    """Collects delays, block by block; a block is what one second brought.
+
+    Attributes:
+        pending: the delays of the block that is being collected, in seconds.
+    """
 
     def __init__(self) -> None:
+        self.pending: list[float] = []
         self._counts = np.zeros(_BINS, dtype=np.int64)
         self._max = 0.0
         self._first: tuple[float, float] | None = None
         self._worst_p99: float | None = None
 
-    def add(self, block: Sequence[float]) -> None:
-        """Counts the delays of one second, in seconds."""
-        if not block:
+    def count(self) -> None:
+        """Counts the pending delays: one block."""
+        if not self.pending:
             return
-        values = np.maximum(np.asarray(block), _SMALLEST)
+        values = np.maximum(np.asarray(self.pending), _SMALLEST)
+        self.pending.clear()
         bins = np.minimum(np.log2(values / _SMALLEST) * _BINS_PER_OCTAVE, _BINS - 1).astype(np.int64)
         counts = np.bincount(bins, minlength=_BINS)
         self._counts += counts

@@ -6,12 +6,9 @@ Chunks are time-stamped and their HTTP framing is followed, since that tells whe
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
 
@@ -21,11 +18,14 @@ from nemo_skills_specdec.client.exchange import Exchange
 from nemo_skills_specdec.client.faults import one_line
 from nemo_skills_specdec.client.finish import Finisher
 from nemo_skills_specdec.client.http_response import READ_BYTES, FramingError, HttpResponse
+from nemo_skills_specdec.client.in_flight import InFlight
 from nemo_skills_specdec.client.pacer import Pacer
 from nemo_skills_specdec.client.poller import Poller
 from nemo_skills_specdec.client.pool import ConnectionPool
-from nemo_skills_specdec.client.sse import read_events
+from nemo_skills_specdec.client.sse import read_done
 from nemo_skills_specdec.client.turn import Ending, Turn, Work
+from nemo_skills_specdec.client.turn_queue import TurnQueue
+from nemo_skills_specdec.client.waker import Waker
 from nemo_skills_specdec.records import Outcome
 
 _OPEN_BEFORE_SECONDS = 10.0
@@ -75,21 +75,15 @@ class ClientLoop:
         self._work, self._clock, self._stop = work, clock, stop
         self._poller = Poller()
         self.pool = ConnectionPool(work.endpoint, work.context, self._poller, clock, work.timeout_seconds)
-        self._woken, self._waker = socket.socketpair()
-        self._poller.register(self._woken.fileno(), POLLIN)
-        self._turns: dict[Connection, Turn] = {}
-        self._deadlines: OrderedDict[Connection, float] = OrderedDict()
-        self._waiting: deque[Turn] = deque()
-        self._again: deque[Turn] = deque()
+        self._waker = Waker()
+        self._poller.register(self._waker.descriptor, POLLIN)
+        self._in_flight = InFlight(work.timeout_seconds)
+        self._queue = TurnQueue()
         self._awaited = 0
         self._refusals = 0
         self._skew = time.time() - clock()
-        self._late: list[float] = []
-        self._delays: list[float] = []
         self._second = self._tick_at = self.ended_at
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
-        self.finisher = Finisher(work, on_exchange, self._wake, keep=keep)
+        self.finisher = Finisher(work, on_exchange, self._waker.wake, keep=keep)
 
     def run(self) -> bool:
         """Sends everything; whether it was stopped before its end. What the caller's `on_exchange` raises comes out."""
@@ -98,10 +92,10 @@ class ClientLoop:
             self._open_before()
             self._second = self._clock()
             self.pacer.begin(self._second)
-            while not self.pacer.done or self._turns or self._waiting or self._again or self._awaited:
+            while not self.pacer.done or self._in_flight or self._queue or self._awaited:
                 more = self._start_due()
-                if self._waiting or self._again:
-                    self.pool.open(len(self._waiting) + len(self._again))
+                if self._queue:
+                    self.pool.open(len(self._queue))
                 if more:
                     os.sched_yield()
                 self._read(0.0 if more else self.pacer.next_at(self._tick_at))
@@ -116,7 +110,6 @@ class ClientLoop:
             self.pool.close()
             self.finisher.close()
             self._poller.close()
-            self._woken.close()
             self._waker.close()
         if self.finisher.error is not None:
             raise self.finisher.error
@@ -128,7 +121,7 @@ class ClientLoop:
         This is the hot path. It calls little and touches little memory.
         """
         wall, clock, poll = time.time, self._clock, self._poller.poll
-        at_chunks, late, skew = self.pool.at_chunks, self._late, self._skew
+        at_chunks, late, skew = self.pool.at_chunks, self.lateness.pending, self._skew
         self._turned_up = False
         now = clock()
         while not self._turned_up:
@@ -188,7 +181,7 @@ class ClientLoop:
             self.pool.attend(connection)
             return
         if events & POLLOUT:
-            self._go_on_sending(connection)
+            self.pool.flush(connection)
         if not events & ~POLLOUT:
             return
         try:
@@ -198,7 +191,7 @@ class ClientLoop:
             return
         if data or connection.ended:
             if stamp:
-                self._late.append(time.time() - stamp)
+                self.lateness.pending.append(time.time() - stamp)
             self._take_in(connection, data, stamp - self._skew if stamp else self._clock(), ended=connection.ended)
 
     def _take_in(self, connection: Connection, data: bytes, at: float, *, ended: bool) -> None:
@@ -221,8 +214,7 @@ class ClientLoop:
                     response.times.append,
                 )
             return
-        turn = self._turns.pop(connection)
-        del self._deadlines[connection]
+        turn = self._in_flight.pop(connection)
         connection.used = True
         self._over(turn, "answered", at)
         if response.closes or ended or connection.unsent:
@@ -245,46 +237,29 @@ class ClientLoop:
     def _send(self, turn: Turn) -> None:
         connection = self.pool.take()
         if connection is None:
-            self._waiting.append(turn)
+            self._queue.add(turn)
         else:
             self._transmit(connection, turn)
 
     def _use(self, connection: Connection) -> None:
-        """Gives a connection to whoever waits for one; what is sent again must not meet another kept one."""
-        queue = self._again if self._again and not connection.used else self._waiting
-        if queue:
-            self._transmit(connection, queue.popleft())
-        else:
+        """Gives a connection to whoever waits for one."""
+        turn = self._queue.take(kept=connection.used)
+        if turn is None:
             self.pool.give(connection)
+        else:
+            self._transmit(connection, turn)
 
     def _transmit(self, connection: Connection, turn: Turn) -> None:
         connection.response = turn.response = HttpResponse(self._work.answer_limit)
         turn.sent_at = self._clock()
-        self._turns[connection] = turn
-        self._deadlines[connection] = turn.sent_at + self._work.timeout_seconds
+        self._in_flight.add(connection, turn)
         if not turn.num_resends:
-            self._delays.append(turn.sent_at - turn.ready_at)
-        self._write(connection, turn.request)
-
-    def _write(self, connection: Connection, data: bytes) -> None:
-        try:
-            connection.write(data)
-        except OSError:
-            connection.unsent = b""  # reading shows what there is to know: an early answer, or why the connection broke
-        if connection.unsent:
-            self._poller.modify(connection.descriptor, POLLIN | POLLOUT)
-
-    def _go_on_sending(self, connection: Connection) -> None:
-        try:
-            connection.flush()
-        except OSError:
-            connection.unsent = b""
-        if not connection.unsent:
-            self._poller.modify(connection.descriptor, POLLIN)
+            self.dispatch.pending.append(turn.sent_at - turn.ready_at)
+        self.pool.write(connection, turn.request)
 
     def _lost(self, connection: Connection, detail: str) -> None:
         """The connection broke. One kept by a server that closed it all the same was read by nobody."""
-        turn = self._turns[connection]
+        turn = self._in_flight[connection]
         soon = self._clock() - turn.sent_at < _CLOSED_BEFORE_SECONDS
         if not (connection.used and soon and turn.response is not None and turn.response.size == 0):
             self._end(connection, "lost", detail)
@@ -293,15 +268,15 @@ class ClientLoop:
         self._turned_up = True
         turn.num_resends += 1
         turn.response = None
-        self._again.append(turn)
+        self._queue.add(turn)
 
     def _end(self, connection: Connection, outcome: Outcome, detail: str = "") -> None:
-        turn = self._turns[connection]
+        turn = self._in_flight[connection]
         self._forget(connection)
         self._over(turn, outcome, self._clock(), detail)
 
     def _forget(self, connection: Connection) -> None:
-        del self._turns[connection], self._deadlines[connection]
+        self._in_flight.pop(connection)
         self.pool.drop(connection)
 
     def _over(self, turn: Turn, outcome: Outcome, at: float, detail: str = "") -> None:
@@ -316,9 +291,7 @@ class ClientLoop:
 
     def _take_back(self) -> None:
         """Goes on with conversations that the finisher has decided on."""
-        try:
-            self._woken.recv(4096)
-        except BlockingIOError:
+        if not self._waker.was_woken():
             return  # not the finisher: an event of a connection that was dropped a moment ago
         while self.finisher.returned:
             turn, ended_at = self.finisher.returned.popleft()
@@ -330,25 +303,20 @@ class ClientLoop:
             else:
                 self._send(turn)
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it wakes anyhow then
-            self._waker.send(b".")
-
     def _unreachable(self, why: str) -> None:
         """No connection could be opened: whoever waited for it first has failed."""
-        queue = self._again or self._waiting
-        if not queue:
+        turn = self._queue.take(kept=False)
+        if turn is None:
             return
         now = self._clock()
-        self._over(queue.popleft(), "unreachable", now, why)
+        self._over(turn, "unreachable", now, why)
         if self.pool.connected:
             return
         self._refusals += 1
         if self._refusals >= _REFUSALS_TO_GIVE_UP or now - self.pacer.started_at > _SECONDS_TO_GIVE_UP:
             self.gave_up = one_line(why, self._work.secrets)
-            for turn in self._waiting:
+            for turn in self._queue.empty():
                 self._over(turn, "unreachable", now, why)
-            self._waiting.clear()
 
     def _tick(self) -> None:
         """What is looked after now and then: time-outs, connections, delays."""
@@ -357,27 +325,25 @@ class ClientLoop:
         now = self._clock()
         self._skew = time.time() - self._clock()
         self._tick_at = now + _TICK_SECONDS
-        while self._deadlines and next(iter(self._deadlines.values())) <= now:
-            self._end(next(iter(self._deadlines)), "timed_out")
+        while (overdue := self._in_flight.overdue(now)) is not None:
+            self._end(overdue, "timed_out")
         if now - self._second >= 1:
             self._second = now
             self._count_delays()
             self._sweep(now)
         self.pool.expire()
-        self.pool.open(len(self._waiting) + len(self._again) + max(self.pacer.due_soon(now) - self.pool.num_idle, 0))
+        self.pool.open(len(self._queue) + max(self.pacer.due_soon(now) - self.pool.num_idle, 0))
 
     def _count_delays(self) -> None:
-        self.lateness.add(self._late)
-        self.dispatch.add(self._delays)
-        self._late.clear()
-        self._delays.clear()
+        self.lateness.count()
+        self.dispatch.count()
 
     def _sweep(self, now: float) -> None:
         """Looks at the answers in flight: at their sizes, and whether they are over but for HTTP.
 
         Some servers do not end the HTTP response after `[DONE]`.
         """
-        for connection, turn in list(self._turns.items()):
+        for connection, turn in self._in_flight.items():
             response = turn.response
             if response is None or not response.times:
                 continue
@@ -386,11 +352,10 @@ class ClientLoop:
             except FramingError as error:
                 self._end(connection, "failed", str(error))
                 continue
-            if now - response.times[-1] > _DRAIN_SECONDS and b"[DONE]" in b"".join(response.pieces[-8:]):
-                done_at = read_events(response.pieces, response.times, ended=False).done_at
-                if done_at is not None:
-                    self._forget(connection)
-                    self._over(turn, "answered", done_at)
+            quiet = now - response.times[-1] > _DRAIN_SECONDS
+            if quiet and (done_at := read_done(response.pieces, response.times)) is not None:
+                self._forget(connection)
+                self._over(turn, "answered", done_at)
 
     def _open_before(self) -> None:
         """Opens the connections that are needed at once. What fails here is tried again when it is needed."""
@@ -410,13 +375,11 @@ class ClientLoop:
         """Stops sending, and aborts what is in flight."""
         self.finisher.stopping = True
         self.pacer.end()
-        for connection in list(self._turns):
+        for connection, _ in self._in_flight.items():
             self._end(connection, "interrupted")
-        for turn in (*self._again, *self._waiting):
+        for turn in self._queue.empty():
             if turn.number == 0 and not turn.num_resends:
                 self.pacer.started[turn.index] = 0
             else:
                 self._over(turn, "interrupted", self._clock())
-        self._again.clear()
-        self._waiting.clear()
         self.pool.close_dropped()

@@ -128,6 +128,27 @@ class ConnectionPool:
         except ConnectError as error:
             self._next_address(connection, str(error))
 
+    def write(self, connection: Connection, data: bytes) -> None:
+        """Begins to send a request.
+
+        A failure is left to reading, which shows what there is to know: an early answer, or why the connection broke.
+        """
+        try:
+            connection.write(data)
+        except OSError:
+            connection.unsent = b""
+        if connection.unsent:
+            self._poller.modify(connection.descriptor, POLLIN | POLLOUT)
+
+    def flush(self, connection: Connection) -> None:
+        """Goes on sending a request whose socket takes more."""
+        try:
+            connection.flush()
+        except OSError:
+            connection.unsent = b""
+        if not connection.unsent:
+            self._poller.modify(connection.descriptor, POLLIN)
+
     def drop(self, connection: Connection) -> None:
         """Gives a connection up. Its socket is closed by `close_dropped`."""
         self._opening.pop(connection, None)

@@ -84,6 +84,11 @@ def read_events(pieces: Sequence[bytes], times: Sequence[float], *, ended: bool 
     return stream
 
 
+def read_done(pieces: Sequence[bytes], times: Sequence[float]) -> float | None:
+    """When `[DONE]` had arrived, if it stands at the end of what has come so far of a body."""
+    return read_events(pieces, times, ended=False).done_at if DONE in b"".join(pieces[-8:]) else None
+
+
 def split_events(data: bytes) -> tuple[list[bytes], bytes]:
     """The data payloads of every complete event in `data`, and the bytes that are left.
 
