@@ -4,9 +4,9 @@
 
 A study has at least three draft lengths at one load, better with repeats and a run without speculation. For every load
 and method each length is left out in turn, `advise` gets the rest, and what it says of the missing length stands beside
-what was measured there: AL (from the next longer length), time of a step, TPOT, speedup. AL of the longest length cannot
-be known from shorter ones, so there TPOT is predicted with the measured AL. With `--pairs` every length is predicted from
-every two of the others.
+what was measured there: AL (from the next longer length), time of a step, TPOT, speedup. AL of the longest length
+cannot be known from shorter ones, so there TPOT is predicted with the measured AL. With `--pairs` every length is
+predicted from every two of the others.
 """
 
 from __future__ import annotations
