@@ -144,6 +144,11 @@ def locked(path: Path) -> Iterator[bool]:
                 path.unlink()
 
 
+def safe_name(text: str, longest: int = 80) -> str:
+    """A text of unknown origin as part of a file name: no separators, no leading dot, and short."""
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "-_." else "-" for c in text).lstrip(".")[:longest] or "-"
+
+
 def pretty(value: object) -> bytes:
     """JSON for files that people open too."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

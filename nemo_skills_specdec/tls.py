@@ -32,3 +32,12 @@ def tls_context(ca_file: Path | None = None, *, insecure: bool = False) -> ssl.S
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def chosen_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext | None:
+    """A context where something else than the usual was asked for; None for the usual.
+
+    Raises:
+        UsageError: as `tls_context`.
+    """
+    return tls_context(ca_file, insecure=insecure) if ca_file is not None or insecure else None

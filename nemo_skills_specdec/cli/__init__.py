@@ -21,6 +21,7 @@ from nemo_skills_specdec.cli.sweep import sweep
 from nemo_skills_specdec.cli.tree import tree
 from nemo_skills_specdec.cli.verify import verify
 from nemo_skills_specdec.errors import SpecdecError
+from nemo_skills_specdec.redaction import redacted
 
 app = typer.Typer(
     name="ns-specdec",
@@ -64,7 +65,7 @@ def main() -> None:
     try:
         app()
     except SpecdecError as error:
-        print(f"ns-specdec: {str(error).removesuffix('.')}", file=sys.stderr)
+        print(f"ns-specdec: {redacted(str(error)).removesuffix('.')}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("ns-specdec: interrupted", file=sys.stderr)

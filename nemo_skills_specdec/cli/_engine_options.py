@@ -6,6 +6,7 @@ import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-ENGINE = "Options of the started engine"
+SERVER, ENGINE = "Server", "Options of the started engine"
 
 
 MethodChoice = Literal["none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix", "dflash"]
@@ -74,6 +75,27 @@ class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout: Annotated[
         float | None, typer.Option(help="Seconds to wait for the server to be ready (1800).", rich_help_panel=ENGINE)
     ] = None
+
+
+class TlsFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """How the certificate of a running server is checked."""
+
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Certificates to trust (PEM), in place of the system's and of SSL_CERT_FILE.", rich_help_panel=SERVER
+        ),
+    ] = None
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Do not check the server's certificate (unsafe).", rich_help_panel=SERVER),
+    ] = False
+
+
+def tls_fields(tls: TlsFlags) -> dict[str, Any]:
+    """The fields of `ServerOptions` that were given."""
+    fields = {"ca_file": str(tls.ca_file) if tls.ca_file is not None else None, "insecure": tls.insecure or None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def server_fields(engine: EngineFlags) -> dict[str, Any]:

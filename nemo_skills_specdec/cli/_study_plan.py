@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def plan(wanted: Wanted) -> tuple[list[RunConfig], list[Refused]]:
     return list({msgspec.json.encode(run): run for run in runs}.values()), refused
 
 
-def running(url: str, base: dict[str, Any]) -> RunConfig:
+def running(url: str, base: dict[str, Any], tls: Mapping[str, Any]) -> RunConfig:
     """A run on a server that somebody else started, as it is set up.
 
     Raises:
@@ -79,7 +79,7 @@ def running(url: str, base: dict[str, Any]) -> RunConfig:
     """
     if "server" in base or "method" in base:
         raise UsageError("engine options apply only to an engine started here; drop them, or drop --server-url")
-    content = {**base, "server": {"engine": "running", "url": url}, "method": "as_served"}
+    content = {**base, "server": {"engine": "running", "url": url, **tls}, "method": "as_served"}
     return resolve(config_from(content, "the command line"))
 
 

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._engine_options import TlsFlags
 from nemo_skills_specdec.cli.eval import ServerType
+from nemo_skills_specdec.option_groups import spread
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.engines.base import ServerInfo
 
 
+@spread
 def doctor(
     url: Annotated[str, typer.Argument(help="Base URL of the server, with or without /v1.")],
+    *,
     metrics_url: Annotated[
         list[str] | None, typer.Option(help="URL of /metrics, if not below the server URL. Repeat for every replica.")
     ] = None,
     server_type: Annotated[ServerType | None, typer.Option(help="Engine type, if a router hides it.")] = None,
+    tls: TlsFlags,
     probe: Annotated[
         bool,
         typer.Option(
@@ -38,11 +43,20 @@ def doctor(
     from nemo_skills_specdec.engines.detect import detect
     from nemo_skills_specdec.engines.fetch import bearer
     from nemo_skills_specdec.engines.probe import probe_responses
+    from nemo_skills_specdec.engines.remarks import UNCHECKED
+    from nemo_skills_specdec.redaction import redacted_data, redacting, secrets_of
+    from nemo_skills_specdec.tls import chosen_context
 
     headers = bearer(os.environ.get(api_key_env))
-    info = detect(url, metrics_url or (), headers, server_type=server_type)
-    if probe:
-        probe_responses(info, url, headers)
+    context = chosen_context(tls.ca_file, insecure=tls.insecure)
+    secrets = secrets_of([url, *(metrics_url or ())], headers)
+    with redacting(secrets):
+        info = detect(url, metrics_url or (), headers, server_type=server_type, tls=context)
+        if probe:
+            probe_responses(info, url, headers, tls=context)
+    if tls.insecure:
+        info.findings = [*info.findings, UNCHECKED]
+    info = redacted_data(info, secrets)
     if json_output:
         sys.stdout.write(msgspec.json.encode(info).decode() + "\n")
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, server_fields
+from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, TlsFlags, server_fields, tls_fields
 from nemo_skills_specdec.cli._prompt_options import PromptFlags, benchmark_of
 from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 from nemo_skills_specdec.option_groups import spread
@@ -65,6 +65,7 @@ def eval_command(
             help="Folder of SGLang's request-metric files, if readable from this machine.", rich_help_panel=SERVER
         ),
     ] = None,
+    tls: TlsFlags,
     prompts: PromptFlags,
     api: Annotated[
         Literal["chat", "completions"], typer.Option(help="API endpoint.", rich_help_panel=REQUEST)
@@ -214,9 +215,12 @@ def eval_command(
             server_type=server_type,
             api_key_env=api_key_env,
             request_files=str(request_metrics_dir) if request_metrics_dir else None,
+            **tls_fields(tls),
         )
         drafts = Method(name="as_served")
     else:
+        if tls != TlsFlags():
+            raise UsageError("--ca-file and --insecure are for a running server; give its --server-url")
         name: MethodName = method or OWN_METHODS.get(launch, "none")
         drafts = Method(
             name=name,

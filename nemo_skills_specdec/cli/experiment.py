@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nemo_skills_specdec.cli._engine_options import EngineFlags
+from nemo_skills_specdec.cli._engine_options import EngineFlags, TlsFlags, tls_fields
 from nemo_skills_specdec.cli._study_options import (
     LOAD,
     RUNS,
@@ -19,6 +19,7 @@ from nemo_skills_specdec.cli._study_options import (
     StudyFlags,
     StudyPromptFlags,
     base_of,
+    merged,
 )
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import one_of, spread
@@ -54,6 +55,7 @@ def experiment(
         ),
     ] = False,
     runs: StudyFlags,
+    tls: TlsFlags,
     server: EngineFlags,
     prompts: StudyPromptFlags,
     sampling: SamplingFlags,
@@ -82,6 +84,8 @@ def experiment(
         concurrency=concurrency,
         request_rate=request_rate,
     )
+    if own := tls_fields(tls):
+        base = merged(base, {"server": own})
     if any(_is_override(target) for target in given):
         if base or group or runs.model:
             raise UsageError(

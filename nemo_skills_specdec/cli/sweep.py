@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nemo_skills_specdec.cli._engine_options import EngineFlags
+from nemo_skills_specdec.cli._engine_options import EngineFlags, TlsFlags, tls_fields
 from nemo_skills_specdec.cli._study_options import (
     LOAD,
     RUNS,
@@ -37,6 +37,7 @@ def sweep(
         str | None, typer.Option(help="Draft lengths, such as 1..7 or 1,3,5.", rich_help_panel=RUNS)
     ] = None,
     runs: StudyFlags,
+    tls: TlsFlags,
     server: EngineFlags,
     prompts: StudyPromptFlags,
     sampling: SamplingFlags,
@@ -64,12 +65,14 @@ def sweep(
 
     base = base_of(server, prompts, sampling, sending)
     no_refusal: list[Refused] = []
+    if server_url is None and tls != TlsFlags():
+        raise UsageError("--ca-file and --insecure are for a running server; give its --server-url")
     if server_url is not None:
         if runs.method or server.draft_model or runs.skip_baseline:
             raise UsageError(
                 "a running server is measured as it is configured; drop method, drafter and --skip-baseline"
             )
-        configs, refused = [running(server_url, base)], no_refusal
+        configs, refused = [running(server_url, base, tls_fields(tls))], no_refusal
     else:
         configs, refused = plan(
             Wanted(

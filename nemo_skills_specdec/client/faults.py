@@ -6,44 +6,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from nemo_skills_specdec.records import Outcome
+from nemo_skills_specdec.redaction import redacted
 
 MAX_LENGTH = 300
 """Characters of a server's message that are kept."""
 
-_HARMLESS_HEADERS = frozenset(
-    {"accept", "accept-encoding", "accept-language", "connection", "content-type", "user-agent"}
-)
-_KEY = re.compile(r"(?i)\b(bearer\s+)\S+|\b(sk-|hf_|nvapi-)[A-Za-z0-9_\-]{8,}")
-
-
-def secrets_of(url: str, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Texts that must appear in no message: the values of all headers but harmless ones, and a password in the URL."""
-    found = {unquote(part) for part in (urlsplit(url).password, urlsplit(url).username) if part}
-    for name, value in headers.items():
-        if name.lower() not in _HARMLESS_HEADERS:
-            found |= {value, value.split(" ", 1)[-1].strip()}
-    return tuple(sorted((text for text in found if len(text) > 3), key=len, reverse=True))
-
 
 def one_line(text: str, secrets: Sequence[str] = ()) -> str:
     """The text on one line, without secrets, and cut to `MAX_LENGTH` characters."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    text = _KEY.sub(lambda match: f"{match[1] or match[2]}***", text)
+    text = redacted(text, secrets)
     text = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."
-
-
-def without_secrets(data: bytes, secrets: Sequence[str]) -> bytes:
-    """The bytes without secrets, for what is kept of a failed request: servers repeat a wrong key in their answer."""
-    for secret in secrets:
-        data = data.replace(secret.encode(), b"***")
-    return data
 
 
 def broken_fault(outcome: Outcome, detail: str, *, seconds: float, size: int, chunks: int = 0) -> str:

@@ -22,12 +22,12 @@ from nemo_skills_specdec.client.faults import (
     server_message,
     status_fault,
     stream_fault,
-    without_secrets,
 )
 from nemo_skills_specdec.client.http_response import HttpResponse
 from nemo_skills_specdec.client.sse import MAX_EVENT, read_events
 from nemo_skills_specdec.client.turn import Ending, Turn, Work
 from nemo_skills_specdec.records import Outcome
+from nemo_skills_specdec.redaction import redacted_bytes
 
 _ERROR_BODY = 1 << 16
 _LOOK_SECONDS = 0.1
@@ -138,7 +138,7 @@ def exchange_of(ending: Ending, work: Work) -> Exchange:
         outcome, fault = "failed", f"{type(error).__name__}: {error}"
     if fault is not None:
         exchange.error, exchange.outcome = one_line(fault, work.secrets), outcome
-        exchange.frames = [without_secrets(frame, work.secrets) for frame in exchange.frames]
+        exchange.frames = [redacted_bytes(frame, work.secrets) for frame in exchange.frames]
     return exchange
 
 

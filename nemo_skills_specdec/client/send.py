@@ -9,13 +9,13 @@ from nemo_skills_specdec.client.body import body_writer, encode_turns, turn_body
 from nemo_skills_specdec.client.clock import epoch_clock
 from nemo_skills_specdec.client.endpoint import endpoint_url, read_endpoint, request_bytes
 from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions, Sent
-from nemo_skills_specdec.client.faults import secrets_of
 from nemo_skills_specdec.client.interrupt import first_signal
 from nemo_skills_specdec.client.limits import answer_limit, connections_allowed, quick_reactions
 from nemo_skills_specdec.client.loop import ClientLoop
 from nemo_skills_specdec.client.schedule import schedule
 from nemo_skills_specdec.client.turn import Work
 from nemo_skills_specdec.records import PromptRow
+from nemo_skills_specdec.redaction import secrets_of
 from nemo_skills_specdec.tls import tls_context
 
 
@@ -67,7 +67,7 @@ def send_all(
         requests=[request_bytes(endpoint, turn_body(writer, parts, ())) for parts in turns],
         starts=starts,
         places=places,
-        secrets=secrets_of(url, headers or {}),
+        secrets=secrets_of([url], headers, [request.extra_body]),
         streamed=request.extra_body.get("stream", request.stream) is True,
         timeout_seconds=load.timeout_seconds,
         max_seconds=load.max_seconds if load.max_seconds is not None else float("inf"),

@@ -18,6 +18,7 @@ import msgspec
 
 from nemo_skills_specdec.engines.base import decoded
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.redaction import redacted_bytes, secrets_of
 from nemo_skills_specdec.tls import tls_context
 
 API_KEY_VARIABLE = "SPECDEC_API_KEY"
@@ -148,7 +149,8 @@ def _follow(
             if body is None and response.status in _REDIRECTS and location:
                 asked = urljoin(asked, location)
                 continue
-            text = _body(response, connection.sock, deadline).decode("utf-8", "replace")
+            answer = redacted_bytes(_body(response, connection.sock, deadline), secrets_of([url], headers))
+            text = answer.decode("utf-8", "replace")
             return Fetched(url=public_url(url), status=response.status, text=text)
         finally:
             connection.close()
@@ -164,7 +166,7 @@ def _connection(parts: SplitResult, deadline: float, tls: ssl.SSLContext | None)
     return HTTPConnection(parts.hostname, parts.port, timeout=left)
 
 
-def _body(response: HTTPResponse, sock: socket.socket | None, deadline: float) -> bytearray:
+def _body(response: HTTPResponse, sock: socket.socket | None, deadline: float) -> bytes:
     body = bytearray()
     while chunk := response.read1(65536):
         body += chunk
@@ -178,7 +180,7 @@ def _body(response: HTTPResponse, sock: socket.socket | None, deadline: float) -
             sock.settimeout(left)
     if response.length:
         raise IncompleteRead(b"")
-    return body
+    return bytes(body)
 
 
 def _authorised(parts: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,13 @@ from nemo_skills_specdec.records import Finding, Numbers
 REMEMBERS = "ngram_remembers"
 """Code of the finding for a drafter that has seen prompts before; of no concern once its cache was flushed."""
 
+UNCHECKED = Finding(
+    code="tls_unchecked",
+    severity="warning",
+    message="The server's certificate was not checked (--insecure), so whoever stands in between could read the API "
+    "key and change the answers; give the certificates to trust with --ca-file.",
+)
+
 _MODEL_LABELS = ("model_name", "model")
 
 _SERVER_LABELS = ("server", "instance", "pod", "backend", "replica", "WorkerId", "worker_id")

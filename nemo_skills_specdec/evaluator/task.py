@@ -30,6 +30,7 @@ from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
 from nemo_skills_specdec.evaluator.summary import told_in_words
 from nemo_skills_specdec.measurement.request_statistics import count_answer, request_extras
 from nemo_skills_specdec.records import Finding, RequestRecord
+from nemo_skills_specdec.redaction import redacted_options
 
 LOG = logging.getLogger("nemo_skills.specdec")
 
@@ -220,7 +221,9 @@ def arguments_of(cfg: Any) -> dict[str, Any]:
     return {
         "model": str(cfg.server.get("model")),
         **{name: getattr(inference, name) for name in names},
-        "extra_body": {key: value for key, value in extra.items() if isinstance(value, (bool, int, float, str))},
+        "extra_body": redacted_options(
+            {key: value for key, value in extra.items() if isinstance(value, (bool, int, float, str))}
+        ),
         "max_concurrent_requests": cfg.max_concurrent_requests,
         "input_file": str(cfg.input_file),
         "max_samples": cfg.max_samples,

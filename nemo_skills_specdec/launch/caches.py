@@ -37,7 +37,7 @@ def empty_caches(started: Started) -> str | None:
         return None if started.engine == "embedded" else "its caches may hold the prompts of an earlier run"
     problem = ""
     for _ in range(_ATTEMPTS):
-        answer = fetch(f"{started.base_url}{path}", started.headers, 30.0, body=b"")
+        answer = fetch(f"{started.base_url}{path}", started.headers, 30.0, body=b"", tls=started.tls)
         if answer.error is not None:
             return answer.error
         if answer.status == 200 and part_of({"body": answer.json()}, "body").get("success") is not False:

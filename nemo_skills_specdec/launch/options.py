@@ -36,6 +36,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         environment: added to this process's own. Never a secret: those are inherited.
         ready_timeout_seconds: how long loading may take.
         dialect: whose metrics the embedded engine speaks.
+        ca_file: certificates to trust for a running server, in place of the system's, as PEM.
+        insecure: whether to leave a running server's certificate unchecked.
     """
 
     engine: Engine = "embedded"
@@ -57,6 +59,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     environment: dict[str, str] = {}
     ready_timeout_seconds: float = 1800.0
     dialect: Literal["vllm", "sglang"] = "vllm"
+    ca_file: str | None = None
+    insecure: bool = False
 
 
 def check_server(server: ServerOptions) -> None:

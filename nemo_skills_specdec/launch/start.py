@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from ssl import SSLContext
 
 import msgspec
 
@@ -19,6 +20,7 @@ from nemo_skills_specdec.launch.methods import Method, to_embedded, to_llamacpp
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 from nemo_skills_specdec.launch.small_models import model_path
 from nemo_skills_specdec.processes import Timeouts, running_server
+from nemo_skills_specdec.tls import chosen_context
 
 OnWait = Callable[[float, str], None]
 _STOP_SECONDS = 45.0
@@ -34,6 +36,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
         version: of the engine's environment, before asking the server itself.
         log: what it printed so far and will print; None where there is none.
         request_files: the folder of SGLang's request-metric files, if they are on.
+        tls: how its certificate is checked; None as `tls_context()` does.
     """
 
     engine: str
@@ -45,6 +48,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...] = ()
     log: Path | None = None
     request_files: Path | None = None
+    tls: SSLContext | None = None
 
 
 @contextlib.contextmanager
@@ -79,6 +83,9 @@ def start_server(
                 metrics_urls=tuple(server.metrics_urls) or (server.url,),
                 headers=bearer(os.environ.get(server.api_key_env)),
                 request_files=Path(server.request_files) if server.request_files is not None else None,
+                tls=chosen_context(
+                    Path(server.ca_file) if server.ca_file is not None else None, insecure=server.insecure
+                ),
             )
         elif server.engine == "embedded":
             yield stack.enter_context(_embedded(model, method, server))
@@ -177,7 +184,7 @@ def _llamacpp(model: str, method: Method, server: ServerOptions, log: Path | Non
 
 def answers(started: Started) -> bool:
     """Whether the server still answers."""
-    return fetch(f"{started.base_url}/v1/models", started.headers, timeout=10.0).status == 200
+    return fetch(f"{started.base_url}/v1/models", started.headers, timeout=10.0, tls=started.tls).status == 200
 
 
 def _is_ready(base_url: str) -> bool:

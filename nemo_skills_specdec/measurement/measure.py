@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from ssl import SSLContext
 from typing import Literal, Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ from nemo_skills_specdec.measurement.result import Evaluation
 from nemo_skills_specdec.measurement.snapshots import Window, take_settled_snapshots
 from nemo_skills_specdec.measurement.warm_up import warm_up
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
+from nemo_skills_specdec.tls import chosen_context
 
 ALL_PROMPTS = "all prompts"
 """The name of the only window, where there is one."""
@@ -254,7 +256,7 @@ def gather(
     files = RequestFiles(plan.request_files, info) if plan.request_files is not None else None
     # llama.cpp's answers tell tokens but not steps, so they give no acceptance length.
     speaks = any(counts.num_drafts is not None for counts in told) or files is not None
-    before = take_settled_snapshots(plan.metrics_urls, headers, info)
+    before = take_settled_snapshots(plan.metrics_urls, headers, info, _tls(plan))
     if workload.rows:
         _require_source(
             before, info, given=plan.metrics_urls != (plan.base_url,), speaks=bool(told) or files is not None
@@ -298,12 +300,13 @@ def _send_windows(
     conditions, info = evidence.conditions, evidence.server
     assert evidence.window is not None
     first = taken = evidence.window.before
+    tls = _tls(plan)
     if not windows:
         hooks.snapshots(first, Edge(end="after"))
     for name, members in windows.items():
         hooks.stage(name)
         sending = send(members, plan, info, headers, hooks.record)
-        before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info)
+        before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info, tls)
         hooks.snapshots(taken, Edge(end="after", category=name if len(windows) > 1 else None))
         evidence.records += with_stepless_answers(_in_order(sending.records, members))
         evidence.window = Window(before=first, after=taken)
@@ -319,6 +322,10 @@ def _send_windows(
             conditions.cut_off = None
             return sending.gave_up
     return None
+
+
+def _tls(plan: Plan) -> SSLContext | None:
+    return chosen_context(plan.load.ca_file, insecure=plan.load.insecure)
 
 
 def _require_source(snapshots: Sequence[Snapshot], info: ServerInfo, *, given: bool, speaks: bool) -> None:

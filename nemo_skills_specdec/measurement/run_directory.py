@@ -27,11 +27,12 @@ from nemo_skills_specdec import __version__
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import JSON_ERRORS, DataError, UsageError, WriteError
-from nemo_skills_specdec.files import LineLog, atomic_file, locked, pretty, write_atomically
+from nemo_skills_specdec.files import LineLog, atomic_file, locked, pretty, safe_name, write_atomically
 from nemo_skills_specdec.measurement.attempts import Attempt
 from nemo_skills_specdec.measurement.evidence import Conditions
 from nemo_skills_specdec.measurement.measure import Edge, Measurement
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
+from nemo_skills_specdec.redaction import redacted_bytes, redacted_data
 
 OUTPUT = "output.jsonl"
 METRICS = "metrics.json"
@@ -114,7 +115,12 @@ class RunWriter:
     """
 
     def __init__(
-        self, directory: Path, rows: Sequence[PromptRow], manifest: Manifest, kept: Sequence[RequestRecord] = ()
+        self,
+        directory: Path,
+        rows: Sequence[PromptRow],
+        manifest: Manifest,
+        kept: Sequence[RequestRecord] = (),
+        secrets: Sequence[str] = (),
     ) -> None:
         """Writes the manifest of a run that is about to start.
 
@@ -122,6 +128,7 @@ class RunWriter:
             rows: all prompts of the run, in order.
             manifest: whose last attempt is the one that starts.
             kept: requests of earlier attempts that are not sent again.
+            secrets: texts that must come into no file, whoever sent them.
 
         Raises:
             WriteError: the directory cannot be written.
@@ -129,6 +136,7 @@ class RunWriter:
         self.directory = directory
         self.manifest = manifest
         self._rows = rows
+        self._secrets = secrets
         self._places: dict[tuple[str, int], tuple[int, int]] = {}
         self._sets = max((file.number + 1 for file in manifest.snapshots), default=0)
         self._unwritten: dict[str, bytes] = {}
@@ -141,10 +149,14 @@ class RunWriter:
             start = end + 1
         for file in (METRICS, OUTPUT):
             (directory / file).unlink(missing_ok=True)
-        write_atomically(directory / MANIFEST, pretty(manifest))
+        self._write_manifest(directory)
 
     def record(self, record: RequestRecord) -> None:
         """Keeps a request that ended. Its text and its steps then lie on disk, and no longer in the record."""
+        clean = redacted_data(record, self._secrets)
+        if clean is not record:
+            for name in RequestRecord.__struct_fields__:
+                setattr(record, name, getattr(clean, name))
         place = self._log.append(msgspec.json.encode(record))
         if place is not None:
             self._places[record.question_id, record.turn] = place
@@ -154,18 +166,17 @@ class RunWriter:
     def snapshots(self, taken: Sequence[Snapshot], edge: Edge) -> None:
         """Keeps snapshots that were taken together."""
         name = edge.end if edge.category is None else f"{edge.end}-{edge.category}"
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80]
         for endpoint, snapshot in enumerate(taken):
-            file = f"{self._sets:02d}-{safe}-{endpoint}.txt"
+            file = f"{self._sets:02d}-{safe_name(name)}-{endpoint}.txt"
             told = {key: getattr(snapshot, key) for key in ("url", "taken_at", "status", "error")}
             entry = SnapshotFile(file=file, number=self._sets, end=edge.end, category=edge.category, **told)
             self.manifest.snapshots.append(entry)
-            self._unwritten[file] = snapshot.text.encode("utf-8", "surrogateescape")
+            self._unwritten[file] = redacted_bytes(snapshot.text.encode("utf-8", "surrogateescape"), self._secrets)
         self._note(edge)
         self._sets += 1
         with contextlib.suppress(WriteError):
             self._write_snapshots(self.directory)
-            write_atomically(self.directory / MANIFEST, pretty(self.manifest))
+            self._write_manifest(self.directory)
 
     def _note(self, edge: Edge) -> None:
         """Notes in the attempts where their windows begin and end."""
@@ -226,8 +237,11 @@ class RunWriter:
     def _write_all(self, folder: Path, measurement: Measurement) -> None:
         self._write_snapshots(folder)
         self._write_output(folder / OUTPUT, measurement.evidence.records)
-        write_atomically(folder / MANIFEST, pretty(self.manifest))
-        write_atomically(folder / METRICS, pretty(measurement.evaluation))
+        self._write_manifest(folder)
+        write_atomically(folder / METRICS, pretty(redacted_data(measurement.evaluation, self._secrets)))
+
+    def _write_manifest(self, folder: Path) -> None:
+        write_atomically(folder / MANIFEST, pretty(redacted_data(self.manifest, self._secrets)))
 
     def _write_snapshots(self, folder: Path) -> None:
         for file in list(self._unwritten):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from ssl import SSLContext
 
 import msgspec
 
@@ -28,21 +29,23 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     after: list[Snapshot]
 
 
-def take_snapshots(urls: Sequence[str], headers: Mapping[str, str]) -> list[Snapshot]:
+def take_snapshots(urls: Sequence[str], headers: Mapping[str, str], tls: SSLContext | None = None) -> list[Snapshot]:
     """One snapshot of every metrics endpoint, in the order given."""
-    return [take_snapshot(url, headers) for url in urls]
+    return [take_snapshot(url, headers, tls=tls) for url in urls]
 
 
-def take_settled_snapshots(urls: Sequence[str], headers: Mapping[str, str], info: ServerInfo | None) -> list[Snapshot]:
+def take_settled_snapshots(
+    urls: Sequence[str], headers: Mapping[str, str], info: ServerInfo | None, tls: SSLContext | None = None
+) -> list[Snapshot]:
     """Snapshots at either end of a window, re-read until nothing was counted between two and nothing is running.
 
     Gives up after `SETTLE_TIMEOUT_SECONDS` and returns the last: then the traffic accounting says what is wrong.
     """
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
-    last = take_snapshots(urls, headers)
+    last = take_snapshots(urls, headers, tls)
     while True:
         time.sleep(SETTLE_SECONDS)
-        snapshots = take_snapshots(urls, headers)
+        snapshots = take_snapshots(urls, headers, tls)
         since = read_window(last, snapshots, info)
         counted = since.traffic.generation_tokens or (since.counts is not None and since.counts.num_drafts)
         if not (counted or since.traffic.busy_after) or time.monotonic() > deadline:

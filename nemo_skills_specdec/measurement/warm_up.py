@@ -9,6 +9,7 @@ import msgspec
 from nemo_skills_specdec.client.answer import read_answer
 from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions
 from nemo_skills_specdec.client.send import send_all
+from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.records import Message, PromptRow
 
@@ -52,11 +53,11 @@ def warm_up(
         url=url,
         headers=headers,
         request=msgspec.structs.replace(request, max_tokens=min(request.max_tokens or MAX_TOKENS, MAX_TOKENS)),
-        load=LoadOptions(concurrency=count, timeout_seconds=load.timeout_seconds),
+        load=msgspec.structs.replace(load, concurrency=count, request_rate=None, max_seconds=None, order="given"),
     )
     if sent.interrupted:
         raise KeyboardInterrupt
     errors = [exchange.error or read_answer(exchange).error for exchange in sent.exchanges]
     if all(error is not None for error in errors):
-        raise ServerError(f"{url} answered no request: {errors[0]}")
+        raise ServerError(f"{public_url(url)} answered no request: {errors[0]}")
     return [exchange for exchange, error in zip(sent.exchanges, errors, strict=True) if error is None]

@@ -7,7 +7,6 @@ shorter words `engine` and `generation`, and name a model by its path alone.
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import msgspec
 
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.files import safe_name
 from nemo_skills_specdec.launch.methods import Method, check_method
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
 
@@ -151,7 +151,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         parts = [self.model.label, self.server.engine, self.method.label, self.benchmark.label, self.load.label]
         if self.repeat:
             parts.append(f"repeat{self.repeat}")
-        return "_".join(_plain(part) for part in parts if part)
+        return "_".join(safe_name(part.replace("_", "-"), 40) for part in parts if part)
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -186,19 +186,6 @@ def resolve(config: RunConfig) -> RunConfig:
     return msgspec.structs.replace(config, model=Model(name=model.label, path=model.path), method=method, server=server)
 
 
-def config_hash(config: RunConfig) -> str:
-    """Identifies a run by everything that can change its result; the port and the patience cannot."""
-    server = msgspec.structs.replace(config.server, port=None, ready_timeout_seconds=0.0)
-    told = msgspec.to_builtins(msgspec.structs.replace(config, server=server))
-    if config.sampling.logprobs is None:
-        # Settings that came later: runs made before them keep their hash.
-        del told["sampling"]["logprobs"]
-    if config.benchmark.column is None:
-        del told["benchmark"]["column"]
-    text = msgspec.json.encode(told, order="sorted")
-    return hashlib.sha256(text).hexdigest()[:12]
-
-
 def server_key(config: RunConfig) -> bytes:
     """Equal for runs that one server can serve one after the other."""
     return msgspec.json.encode([config.model, config.method, config.server], order="sorted")
@@ -220,6 +207,8 @@ def load_options(config: RunConfig) -> LoadOptions:
         timeout_seconds=load.timeout_seconds,
         max_seconds=load.max_seconds,
         seed=load.seed,
+        ca_file=Path(config.server.ca_file) if config.server.ca_file is not None else None,
+        insecure=config.server.insecure,
     )
 
 
@@ -285,15 +274,6 @@ def config_from(value: Mapping[str, Any], where: str) -> RunConfig:
         return msgspec.convert(given, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"{where}: {error}") from error
-
-
-def config_yaml(config: RunConfig) -> bytes:
-    """A run as YAML; as JSON, which is YAML too, where PyYAML is not installed."""
-    value = msgspec.to_builtins(config)
-    try:
-        return msgspec.yaml.encode(value)
-    except ImportError:
-        return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def needs_extra(what: str) -> UsageError:
@@ -376,7 +356,3 @@ def _yaml(content: bytes, path: Path) -> Any:
     except msgspec.DecodeError as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not YAML ({reason})") from error
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "-" for c in text)

@@ -17,7 +17,7 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.engines.registry import tells_per_request
-from nemo_skills_specdec.engines.remarks import REMEMBERS
+from nemo_skills_specdec.engines.remarks import REMEMBERS, UNCHECKED
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.launch.start import Started
@@ -49,16 +49,16 @@ from nemo_skills_specdec.measurement.run_directory import (
 )
 from nemo_skills_specdec.prompts.load import LoadedPrompts
 from nemo_skills_specdec.records import Finding, RequestRecord, prompt_sha256
+from nemo_skills_specdec.redaction import redacted_data, redacted_options, redacting, secrets_of
 from nemo_skills_specdec.studies import guidellm
 from nemo_skills_specdec.studies.config import (
     OWN_MODEL,
     RunConfig,
-    config_hash,
-    config_yaml,
     load_options,
     request_options,
 )
 from nemo_skills_specdec.studies.prompts import EMULATED, load_prompts, server_tokenizer
+from nemo_skills_specdec.studies.stored_config import config_hash, config_yaml
 
 CONFIG = "config.yaml"
 FAILED = "failed.json"
@@ -132,13 +132,33 @@ def execute(
         UsageError: the server cannot be measured, or the prompts cannot be had.
         WriteError: the directory cannot be written, so nothing was measured.
     """
-    reporter = reporter or Reporter()
-    info = _server_info(config, started)
+    secrets = secrets_in(config, started)
+    with redacting(secrets):
+        return _execute(config, started, directory, prompts, findings, flushed, reporter or Reporter(), secrets)
+
+
+def secrets_in(config: RunConfig, started: Started) -> tuple[str, ...]:
+    """The texts of a run that must come into no file and no message."""
+    options = (config.sampling.extra_body, config.sampling.chat_template_kwargs)
+    return secrets_of((started.base_url, *started.metrics_urls), started.headers, options)
+
+
+def _execute(
+    config: RunConfig,
+    started: Started,
+    directory: Path,
+    prompts: LoadedPrompts | None,
+    findings: tuple[Finding, ...],
+    flushed: bool,
+    reporter: Reporter,
+    secrets: tuple[str, ...],
+) -> Measurement:
+    info = redacted_data(_server_info(config, started), secrets)
     if flushed:
         info.findings = [finding for finding in info.findings if finding.code != REMEMBERS]
     model = _model_name(config, info)
     prompts = prompts or prompts_of(config, started, model)
-    rows, remarks = prompts.rows, [*prompts.findings, *findings]
+    rows, remarks = prompts.rows, [*prompts.findings, *findings, *_tls_remarks(config)]
     plan = Plan(
         base_url=started.base_url,
         metrics_urls=started.metrics_urls,
@@ -160,7 +180,12 @@ def execute(
     if not (directory / CONFIG).exists():
         write_atomically(directory / CONFIG, config_yaml(config))
     task = _Execution(
-        plan=plan, info=info, headers=started.headers, send=send, arguments=arguments_of(config, started, plan)
+        plan=plan,
+        info=info,
+        headers=started.headers,
+        send=send,
+        arguments=arguments_of(config, started, plan),
+        secrets=secrets,
     )
     return _carry_out(task, Workload(name=prompts.name, rows=rows, remarks=remarks), directory, reporter)
 
@@ -173,6 +198,7 @@ class _Execution(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     send: Sender
     arguments: dict[str, Any]
+    secrets: tuple[str, ...]
 
 
 def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: Reporter) -> Measurement:
@@ -198,7 +224,7 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
             first_set=len({file.number for file in manifest.snapshots}),
         )
     )
-    writer = RunWriter(directory, rows, manifest, kept_records)
+    writer = RunWriter(directory, rows, manifest, kept_records, task.secrets)
     with reporter.sending(len(remaining), sum(count_turns(row.messages) for row in remaining)) as shown:
         hooks = Hooks(stage=shown.stage, record=_both(shown.record, writer.record), snapshots=writer.snapshots)
         try:
@@ -217,6 +243,7 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
         _join(gathered.evidence, earlier, kept_records, writer)
     gathered.evidence.conditions.prompts_planned = len(rows)
     measurement = concluded(gathered)
+    measurement.evaluation = redacted_data(measurement.evaluation, task.secrets)
     # Two runs are compared only if both drained the server between categories, or neither did.
     manifest.arguments["windows"] = "one a category" if measurement.evidence.categories else "one"
     try:
@@ -269,11 +296,17 @@ def _both(
 
 
 def _server_info(config: RunConfig, started: Started) -> ServerInfo:
-    info = detect(started.base_url, started.metrics_urls, started.headers, server_type=config.server.server_type)
+    info = detect(
+        started.base_url, started.metrics_urls, started.headers, server_type=config.server.server_type, tls=started.tls
+    )
     _check_speculation(config, info)
     if started.engine != "running" and info.speculation == "on":
         info.method = info.method or config.method.name
     return info
+
+
+def _tls_remarks(config: RunConfig) -> list[Finding]:
+    return [UNCHECKED] if config.server.insecure else []
 
 
 def _model_name(config: RunConfig, info: ServerInfo) -> str:
@@ -313,7 +346,7 @@ def prompts_of(config: RunConfig, started: Started, model: str) -> LoadedPrompts
     """The prompts of a run; emulated ones are measured by the server's own tokenizer, where it offers one."""
     count = None
     if config.benchmark.name == EMULATED:
-        count = server_tokenizer(started.base_url, model, started.headers)
+        count = server_tokenizer(started, model)
     return msgspec.structs.replace(load_prompts(config.benchmark, count), name=config.label)
 
 
@@ -324,7 +357,7 @@ def arguments_of(config: RunConfig, started: Started, plan: Plan) -> dict[str, A
     arguments["metrics_urls"] = [public_url(url) for url in plan.metrics_urls]
     return {
         "benchmark": config.benchmark.label,
-        **arguments,
+        **redacted_options(arguments),
         "config_hash": config_hash(config),
         "launch": config.server.engine,
         "method": config.method.name,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nemo_skills_specdec.errors import WriteError
+from nemo_skills_specdec.files import safe_name
 from nemo_skills_specdec.launch.options import ServerOptions
 from nemo_skills_specdec.launch.start import Started, start_server
 from nemo_skills_specdec.measurement.measure import Measurement
@@ -20,6 +22,7 @@ from nemo_skills_specdec.records import PromptRow
 from nemo_skills_specdec.studies.config import Load, RunConfig, Sampling, config_from, resolve
 from nemo_skills_specdec.studies.execute import SERVER_LOG, Reporter, execute
 from nemo_skills_specdec.studies.prompts import EMULATED, load_prompts
+from nemo_skills_specdec.studies.stored_config import with_secrets
 
 REQUEST_METRICS = "request-metrics"
 
@@ -38,7 +41,7 @@ def run_once(
         WriteError: the directory cannot be written, so nothing was measured.
     """
     reporter = reporter or Reporter()
-    config = resolve(config)
+    config = with_secrets(resolve(config), os.environ)
     if prompts is None and config.benchmark.name != EMULATED:
         prompts = load_prompts(config.benchmark)
     prepare_directory(directory)
@@ -105,7 +108,7 @@ def _config_of(url: str, prompts: str | Path | Sequence[PromptRow], options: Map
 
 def default_directory(name: str) -> Path:
     """A directory below `results` for something that starts now."""
-    return Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name.replace('/', '-')}"
+    return Path("results") / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe_name(name)}"
 
 
 @contextlib.contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import requests
+import msgspec
 
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.engines.base import part_of
+from nemo_skills_specdec.engines.fetch import base_url, fetch
+from nemo_skills_specdec.errors import ServerError, UsageError
+from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.prompts.load import LoadedPrompts, load_with_findings
 from nemo_skills_specdec.records import Finding, Message, PromptRow
 from nemo_skills_specdec.studies.config import Benchmark
@@ -84,24 +88,25 @@ def emulated_rows(benchmark: Benchmark, count_tokens: CountTokens) -> list[Promp
     return rows
 
 
-def server_tokenizer(base_url: str, model: str, headers: dict[str, str]) -> CountTokens | None:
+def server_tokenizer(started: Started, model: str) -> CountTokens | None:
     """A count of tokens by the server's own tokenizer; None if it offers none."""
-    bodies = [{"model": model, "prompt": "x"}, {"content": "x"}]
-    for body in bodies:
-        key = "prompt" if "prompt" in body else "content"
+    for key, fields in (("prompt", {"model": model}), ("content", {})):
 
-        def count(text: str, body: dict[str, str] = body, key: str = key) -> int:
-            answer = requests.post(f"{base_url}/tokenize", json={**body, key: text}, headers=headers, timeout=60)
-            answer.raise_for_status()
-            told = answer.json()
-            number = told.get("count")
-            return int(number) if isinstance(number, int) else len(told["tokens"])
+        def count(text: str, key: str = key, fields: dict[str, str] = fields) -> int:
+            url = f"{base_url(started.base_url)}/tokenize"
+            body = msgspec.json.encode({**fields, key: text})
+            answer = fetch(url, started.headers, 60.0, body=body, tls=started.tls)
+            told = part_of({"body": answer.json()}, "body")
+            number, tokens = told.get("count"), told.get("tokens")
+            if isinstance(number, int):
+                return number
+            if not isinstance(tokens, list):
+                raise ServerError(answer.error or f"{answer.url} does not count tokens (HTTP status {answer.status})")
+            return len(tokens)
 
-        try:
+        with contextlib.suppress(ServerError):
             if count("two words") > 0:
                 return count
-        except (requests.exceptions.RequestException, KeyError, TypeError, ValueError):
-            continue
     return None
 
 

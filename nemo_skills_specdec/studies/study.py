@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from nemo_skills_specdec.measurement.result import Evaluation
 from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest, held
 from nemo_skills_specdec.processes import last_line
 from nemo_skills_specdec.records import Finding, prompt_sha256
-from nemo_skills_specdec.studies.config import RunConfig, config_hash, read_config, server_key
+from nemo_skills_specdec.studies.config import RunConfig, read_config, server_key
 from nemo_skills_specdec.studies.execute import (
     CONFIG,
     FAILED,
@@ -37,6 +38,7 @@ from nemo_skills_specdec.studies.execute import (
 )
 from nemo_skills_specdec.studies.one_run import serving
 from nemo_skills_specdec.studies.prompts import EMULATED, load_rows
+from nemo_skills_specdec.studies.stored_config import config_hash, with_secrets
 
 RUNS = "runs"
 SERVERS = "servers"
@@ -107,6 +109,7 @@ def run_study(
     """
     reporter = reporter or Reporter()
     outcome = Outcome()
+    configs = [with_secrets(config, os.environ) for config in configs]
     _check_distinct(configs)
     known = latest(find_runs(study))
     pending = []

@@ -12,7 +12,7 @@ from nemo_skills_specdec.measurement.result import Part
 from nemo_skills_specdec.measurement.run import OutputRow, load_run
 from nemo_skills_specdec.statistics import mean
 from nemo_skills_specdec.studies.baselines import Baseline, baseline_of
-from nemo_skills_specdec.studies.config import config_hash
+from nemo_skills_specdec.studies.stored_config import config_hash
 from nemo_skills_specdec.studies.study import FoundRun, latest
 
 OVERALL = "overall"

@@ -15,14 +15,13 @@ from nemo_skills_specdec.studies.config import (
     RunConfig,
     Sampling,
     config_from,
-    config_hash,
-    config_yaml,
     load_options,
     read_config,
     request_options,
     resolve,
     server_key,
 )
+from nemo_skills_specdec.studies.stored_config import config_hash, config_yaml
 
 QWEN = {
     "model": "Qwen/Qwen2-7B-Instruct",
