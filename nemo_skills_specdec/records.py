@@ -122,6 +122,8 @@ class RequestRecord(msgspec.Struct, kw_only=True):
         tpot_seconds: (last chunk - first chunk) / (completion_tokens - 1); None where not streamed or below two tokens.
         inter_chunk_seconds: mean time between chunks. Under speculation a chunk holds several tokens, so this is not
             an inter-token latency.
+        chunk_microseconds: when the chunks arrived, as unsigned 32-bit integers, little-endian (base64 in JSON): the
+            first from sending, which is TTFT, each other from the one before. None where there are no such times.
         samples: answers that were asked for, the API's `n`; tokens are those of all of them together.
         lumped: whether the chunks came in a few lumps, as a proxy that buffers lets them go. Nothing is known then of
             when the server wrote them, and there are no durations but the whole.
@@ -155,6 +157,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     num_chunks: int | None = None
     inter_chunk_seconds: float | None = None
     inter_chunk_p99_seconds: float | None = None
+    chunk_microseconds: bytes | None = None
     samples: int = 1
     lumped: bool = False
     usage_rejected: bool = False

@@ -138,6 +138,25 @@ def eval_command(
             rich_help_panel=LOAD,
         ),
     ] = None,
+    percentiles: Annotated[
+        str | None,
+        typer.Option(help="Percentiles of the latencies to show. Default: 50,90,99.", rich_help_panel=OUTPUT),
+    ] = None,
+    slo: Annotated[
+        str | None,
+        typer.Option(
+            help="Count requests within these bounds as goodput, e.g. ttft=200ms,tpot=30ms,e2e=5s.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    steady_state: Annotated[
+        bool,
+        typer.Option(
+            "--steady-state",
+            help="Give speed also without ramp-up and tail, when fewer than --concurrency were in flight.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     output_dir: Annotated[
         Path | None, typer.Option(help="Run directory. Default: a new one in results/.", rich_help_panel=OUTPUT)
     ] = None,
@@ -198,6 +217,7 @@ def eval_command(
     from nemo_skills_specdec.cli import _eval_run
     from nemo_skills_specdec.launch.methods import Method
     from nemo_skills_specdec.launch.options import ServerOptions
+    from nemo_skills_specdec.measurement.speed_options import SpeedOptions, parse_percentiles, parse_slo
     from nemo_skills_specdec.studies.config import OWN_MODEL, Load, Model, RunConfig, Sampling
 
     if resume is not None:
@@ -262,6 +282,11 @@ def eval_command(
         by_category=by_category,
         seed=bootstrap_seed,
         max_failed=max_failed,
+        speed=SpeedOptions(
+            percentiles=parse_percentiles(percentiles) if percentiles is not None else [],
+            slo=parse_slo(slo) if slo is not None else None,
+            steady_state=steady_state,
+        ),
     )
     _eval_run.run(config, output_dir, json_output=json_output, strict=strict)
 

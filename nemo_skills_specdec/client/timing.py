@@ -21,6 +21,7 @@ from itertools import pairwise
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from nemo_skills_specdec.client.exchange import Answer, Exchange
 from nemo_skills_specdec.records import RequestRecord
@@ -44,6 +45,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         inter_chunk_seconds: mean time between them; None for fewer than two.
         inter_chunk_p99_seconds: 99th percentile of the times between them, by linear interpolation.
         lumped: whether the chunks came in a few lumps.
+        chunk_microseconds: see `RequestRecord`.
     """
 
     queue_seconds: float
@@ -54,6 +56,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     inter_chunk_seconds: float | None = None
     inter_chunk_p99_seconds: float | None = None
     lumped: bool = False
+    chunk_microseconds: bytes | None = None
 
 
 def timing_of(exchange: Exchange, answer: Answer, samples: int = 1) -> Timing:
@@ -78,7 +81,23 @@ def timing_of(exchange: Exchange, answer: Answer, samples: int = 1) -> Timing:
         num_chunks=len(times),
         inter_chunk_seconds=decoding / (len(times) - 1) if several else None,
         inter_chunk_p99_seconds=float(np.percentile(np.diff(times), 99)) if several else None,
+        chunk_microseconds=packed_times(times, exchange.sent_at),
     )
+
+
+def packed_times(times: Sequence[float], sent_at: float) -> bytes | None:
+    """The times of chunks in whole microseconds: the first from sending, each other from the one before.
+
+    Rounded before differencing, so that no error adds up. None where a gap is longer than 71 minutes.
+    """
+    offsets = np.maximum.accumulate(np.rint((np.asarray(times) - sent_at) * 1e6).clip(0))
+    gaps = np.diff(offsets, prepend=0)
+    return gaps.astype("<u4").tobytes() if len(gaps) and gaps.max() < 2**32 else None
+
+
+def chunk_offsets(packed: bytes) -> NDArray[np.float64]:
+    """When each chunk arrived, in seconds after sending."""
+    return np.cumsum(np.frombuffer(packed, "<u4"), dtype=np.int64) / 1e6
 
 
 def arrived_in_lumps(times: Sequence[float]) -> bool:
@@ -125,5 +144,6 @@ def to_record(exchange: Exchange, answer: Answer, samples: int = 1) -> RequestRe
         num_chunks=timing.num_chunks,
         inter_chunk_seconds=timing.inter_chunk_seconds,
         inter_chunk_p99_seconds=timing.inter_chunk_p99_seconds,
+        chunk_microseconds=timing.chunk_microseconds,
         logprobs=answer.logprobs,
     )

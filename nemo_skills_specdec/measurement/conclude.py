@@ -21,6 +21,7 @@ from nemo_skills_specdec.measurement.checks import (
     check_request,
 )
 from nemo_skills_specdec.measurement.evidence import Evidence
+from nemo_skills_specdec.measurement.load_checks import check_load
 from nemo_skills_specdec.measurement.request_statistics import (
     has_statistics,
     per_request_counts,
@@ -67,6 +68,11 @@ def conclude(evidence: Evidence) -> Evaluation:
         max_failed=conditions.max_failed,
     )
     findings += check_client(conditions.senders)
+    findings += check_load(
+        [part.records for part in categories.values()] or [records],
+        concurrency=conditions.concurrency,
+        request_rate=conditions.request_rate,
+    )
     if not conditions.speculates:
         findings = [finding for finding in findings if finding.code != "speculation_off"]
     if {finding.code for finding in findings} & NOT_OURS:
@@ -80,6 +86,8 @@ def conclude(evidence: Evidence) -> Evaluation:
         findings=without_repeats(findings),
         interrupted=conditions.interrupted,
         seed=conditions.seed,
+        speed=conditions.speed,
+        concurrency=conditions.concurrency if conditions.request_rate is None else None,
     )
     overall = evaluation.overall.acceptance
     overall.findings += [*check_outcome(overall, request, info), *_check_macro(evaluation)]

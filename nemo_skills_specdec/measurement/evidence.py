@@ -8,6 +8,7 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.client.exchange import Delays, RequestOptions
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.measurement.snapshots import Window
+from nemo_skills_specdec.measurement.speed_options import SpeedOptions
 from nemo_skills_specdec.records import Finding, RequestRecord
 
 
@@ -46,6 +47,9 @@ class Conditions(msgspec.Struct, kw_only=True):
             summed over windows.
         category_wall_seconds: likewise for each category that had a window of its own.
         seed: of the intervals.
+        concurrency: requests that were to be in flight; None where none were asked for, or where that is not known.
+        request_rate: prompts that were to be started per second; None likewise.
+        speed: how speed is summed up.
     """
 
     benchmark: str
@@ -62,6 +66,9 @@ class Conditions(msgspec.Struct, kw_only=True):
     wall_seconds: float = 0.0
     category_wall_seconds: dict[str, float] = {}
     seed: int = 0
+    concurrency: int | None = None
+    request_rate: float | None = None
+    speed: SpeedOptions = SpeedOptions()
 
 
 class Evidence(msgspec.Struct, kw_only=True):

@@ -31,6 +31,7 @@ from nemo_skills_specdec.measurement.request_statistics import (
 )
 from nemo_skills_specdec.measurement.result import Evaluation
 from nemo_skills_specdec.measurement.snapshots import Window, take_settled_snapshots
+from nemo_skills_specdec.measurement.speed_options import SpeedOptions
 from nemo_skills_specdec.measurement.warm_up import warm_up
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 from nemo_skills_specdec.tls import chosen_context
@@ -50,6 +51,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         request_files: SGLang's `--export-metrics-to-file-dir`, if it can be read from here.
         speculates: whether the server is to speculate; a baseline is not.
         max_failed: share of failed requests above which the result is invalid.
+        speed: how speed is summed up.
     """
 
     base_url: str
@@ -62,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     speculates: bool = True
     max_failed: float = MAX_FAILED
     seed: int = 0
+    speed: SpeedOptions = SpeedOptions()
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,6 +274,9 @@ def gather(
         observed=[*workload.remarks],
         warmup_requests=len(warm),
         seed=plan.seed,
+        concurrency=plan.load.concurrency,
+        request_rate=plan.load.request_rate,
+        speed=plan.speed,
     )
     evidence = Evidence(conditions=conditions, server=info, records=[], window=Window(before=before, after=before))
     windows = _split(workload.rows, plan.by_category, speaks=speaks)

@@ -14,6 +14,8 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts, reached_conditional
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import acceptance_of_reading
 from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts, reached_in
+from nemo_skills_specdec.measurement.speed import Speed, SteadyState, speed_of, steady_state_of
+from nemo_skills_specdec.measurement.speed_options import SpeedOptions
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord, Source, acceptance_of
 from nemo_skills_specdec.statistics import Average, Averages, Intervals, Prompt, mean, uncertainty
 
@@ -21,46 +23,19 @@ SOURCES: tuple[Source, ...] = ("response", "request_file", "counters", "bounds",
 """Best first: the headline is taken from the first that knows the acceptance length."""
 
 
-class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one figure over requests, in seconds or tokens per second; interpolated linearly between order statistics."""
-
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-
-
-class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast it went, as a client saw it.
+class Part(msgspec.Struct, kw_only=True):
+    """The figures of a category, or of everything.
 
     Attributes:
-        wall_seconds: from the first request sent to the last byte received, summed over windows.
-        output_tokens_per_second: completion tokens of all answers / wall_seconds: the system's throughput.
-        user_tokens_per_second: per answer, (completion tokens - 1) / (last chunk - first chunk) where streamed,
-            completion tokens / end-to-end time where not.
-        inter_chunk_seconds: per answer, the mean gap between chunks. A chunk holds several tokens under speculation.
+        steady_state: without ramp-up and tail; None unless asked for, or if the asked number was never in flight.
     """
-
-    wall_seconds: float
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    output_tokens_per_second: float | None
-    user_tokens_per_second: Percentiles | None = None
-    ttft_seconds: Percentiles | None = None
-    tpot_seconds: Percentiles | None = None
-    inter_chunk_seconds: Percentiles | None = None
-    end_to_end_seconds: Percentiles | None = None
-    queue_seconds: Percentiles | None = None
-
-
-class Part(msgspec.Struct, kw_only=True):
-    """The figures of a category, or of everything."""
 
     num_prompts: int
     num_requests: int
     num_failed: int
     acceptance: Acceptance
     speed: Speed
+    steady_state: SteadyState | None = None
 
 
 class Evaluation(msgspec.Struct, kw_only=True):
@@ -137,42 +112,14 @@ def headline(sources: Mapping[str, Acceptance]) -> Acceptance:
     return msgspec.structs.replace(best[0], findings=[]) if best else Acceptance(source=None)
 
 
-def speed_of(records: Sequence[RequestRecord], wall_seconds: float) -> Speed:
-    """Speed of the answered requests; failed ones are left out of every figure but the wall time."""
-    answered = [record for record in records if record.error is None]
-    completion = _known_sum([record.completion_tokens for record in answered])
-    return Speed(
-        wall_seconds=wall_seconds,
-        prompt_tokens=_known_sum([record.prompt_tokens for record in answered]),
-        completion_tokens=completion,
-        output_tokens_per_second=completion / wall_seconds if completion is not None and wall_seconds > 0 else None,
-        user_tokens_per_second=_percentiles([user_speed(record) for record in answered]),
-        ttft_seconds=_percentiles([record.ttft_seconds for record in answered]),
-        tpot_seconds=_percentiles([record.tpot_seconds for record in answered]),
-        inter_chunk_seconds=_percentiles([record.inter_chunk_seconds for record in answered]),
-        end_to_end_seconds=_percentiles([record.end_time - record.start_time for record in answered]),
-        queue_seconds=_percentiles([record.queue_seconds for record in answered]),
-    )
-
-
-def user_speed(record: RequestRecord) -> float | None:
-    """Output tokens per second that one user saw; None where it cannot be known."""
-    if record.tpot_seconds:
-        return 1 / record.tpot_seconds
-    elapsed = record.end_time - record.start_time
-    if record.ttft_seconds is not None or record.completion_tokens is None or elapsed <= 0:
-        return None
-    return record.completion_tokens / record.samples / elapsed
-
-
-def part_of(measured: Measured, acceptance: Acceptance) -> Part:
+def part_of(measured: Measured, acceptance: Acceptance, options: SpeedOptions) -> Part:
     """The figures of one window or category."""
     return Part(
         num_prompts=len({(record.category, record.question_id) for record in measured.records}),
         num_requests=len(measured.records),
         num_failed=sum(record.error is not None for record in measured.records),
         acceptance=acceptance,
-        speed=speed_of(measured.records, measured.wall_seconds),
+        speed=speed_of(measured.records, measured.wall_seconds, options),
     )
 
 
@@ -184,6 +131,8 @@ def evaluation_of(
     findings: Sequence[Finding],
     interrupted: bool = False,
     seed: int = 0,
+    speed: SpeedOptions | None = None,
+    concurrency: int | None = None,
 ) -> Evaluation:
     """Joins everything measured into the content of `metrics.json`.
 
@@ -191,7 +140,9 @@ def evaluation_of(
         whole: all records, and the reading from the first snapshot to the last.
         windows: by category, a window of its own each (`--by-category`); empty if there was one window only.
         findings: of the whole run.
+        concurrency: the number of requests that were to be in flight; None if no number was asked for.
     """
+    options = speed or SpeedOptions()
     uncertain = uncertainty(prompts_of(whole.records), seed=seed)
     sources = sources_of(whole, uncertain.overall)
     overall = headline(sources)
@@ -207,11 +158,16 @@ def evaluation_of(
         by_category.setdefault(record.category, []).append(record)
     for category, records in by_category.items():
         measured = windows.get(category) or Measured(records=records, wall_seconds=_span(records))
-        categories[category] = part_of(measured, headline(sources_of(measured, uncertain.categories.get(category))))
+        acceptance = headline(sources_of(measured, uncertain.categories.get(category)))
+        categories[category] = part_of(measured, acceptance, options)
+    whole_part = part_of(whole, overall, options)
+    if options.steady_state and concurrency is not None:
+        apart = [window.records for window in windows.values()] or [whole.records]
+        whole_part.steady_state = steady_state_of(apart, concurrency, options)
     return Evaluation(
         benchmark=benchmark,
         status="interrupted" if interrupted else "complete",
-        overall=part_of(whole, overall),
+        overall=whole_part,
         averages=averages_of(whole.records, overall, categories, uncertain.averages),
         categories=categories,
         sources=sources,
@@ -243,18 +199,3 @@ def _span(records: Sequence[RequestRecord]) -> float:
     if not answered:
         return 0.0
     return max(record.end_time for record in answered) - min(record.start_time for record in answered)
-
-
-def _known_sum(values: Sequence[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
-
-
-def _percentiles(values: Sequence[float | None]) -> Percentiles | None:
-    import numpy as np
-
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    p50, p90, p99 = np.quantile(known, [0.5, 0.9, 0.99])
-    return Percentiles(mean=float(np.mean(known)), p50=float(p50), p90=float(p90), p99=float(p99))

@@ -8,7 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nemo_skills_specdec.measurement.result import Evaluation, Part, Speed
+from nemo_skills_specdec.measurement.result import Evaluation, Part
+from nemo_skills_specdec.measurement.speed import Goodput, Percentiles, Speed, SteadyState
 from nemo_skills_specdec.records import Acceptance, Finding, Severity
 from nemo_skills_specdec.statistics import Average, Interval
 
@@ -43,6 +44,9 @@ def render_evaluation(evaluation: Evaluation) -> RenderableType:
         Text(f"source: {_SOURCES[overall.acceptance.source]}"),
         *_positions(overall.acceptance),
         *_speed(overall),
+        *latency_table(overall.speed),
+        *_goodput(overall.speed.goodput),
+        *_steady_state(overall),
         *_other_sources(evaluation),
         *findings_lines(overall.acceptance.findings),
     )
@@ -120,8 +124,10 @@ def _speed(overall: Part) -> list[Text]:
     lines = [
         f"{overall.num_prompts} prompts, {overall.num_requests} requests{failed}, "
         f"{_count(speed.completion_tokens)} output tokens in {speed.wall_seconds:.1f} s",
-        f"all users together: {_speed_number(speed.output_tokens_per_second)} tok/s",
+        f"all users together: {_throughput(speed)}",
     ]
+    if speed.mean_concurrency is not None:
+        lines.append(f"in flight: {speed.mean_concurrency:.1f} on average, {_count(speed.peak_concurrency)} at most")
     if speed.user_tokens_per_second is not None:
         ttft = f", TTFT {_milliseconds(speed.ttft_seconds.p50)}" if speed.ttft_seconds else ""
         lines.append(
@@ -130,6 +136,78 @@ def _speed(overall: Part) -> list[Text]:
     if overall.acceptance.tokens_per_step is not None:
         lines.append(f"tokens per decode step, undrafted steps included: {overall.acceptance.tokens_per_step:.2f}")
     return [Text(line) for line in lines]
+
+
+def latency_table(speed: Speed) -> list[Table]:
+    """Latencies and the speed of users: mean, standard deviation and percentiles; nothing where none is known."""
+    rows: list[tuple[str, Percentiles | None]] = [
+        ("TTFT, ms", speed.ttft_seconds),
+        ("TPOT, ms", speed.tpot_seconds),
+        ("between chunks, ms", speed.inter_chunk_pooled_seconds),
+        ("end to end, ms", speed.end_to_end_seconds),
+        ("user, tok/s", speed.user_tokens_per_second),
+    ]
+    known = [(name, figures) for name, figures in rows if figures is not None]
+    if not known:
+        return []
+    names = list(known[0][1].others) or ["50", "90", "99"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("latency", no_wrap=True)
+    for name in ("mean", "sd", *(f"p{name}" for name in names), "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, figures in known:
+        scale = 1.0 if figures is speed.user_tokens_per_second else 1000.0
+        values = [figures.mean, figures.standard_deviation, *(percentile(figures, name) for name in names)]
+        cells = [_latency(value, scale) for value in values]
+        table.add_row(name, *cells, _over(figures.over, figures.of))
+    return [table]
+
+
+def percentile(figures: Percentiles, name: str) -> float | None:
+    """A percentile by its name; None if it was not computed."""
+    always = {"50": figures.p50, "90": figures.p90, "95": figures.p95, "99": figures.p99}
+    return figures.others.get(name, always.get(name))
+
+
+def _goodput(goodput: Goodput | None) -> list[Text]:
+    if goodput is None:
+        return []
+    bounds = [
+        f"{name} <= {1000 * bound:g} ms"
+        for name, bound in (
+            ("TTFT", goodput.slo.ttft_seconds),
+            ("TPOT", goodput.slo.tpot_seconds),
+            ("end to end", goodput.slo.e2e_seconds),
+        )
+        if bound is not None
+    ]
+    share = "" if goodput.fraction is None else f" ({100 * goodput.fraction:.1f} % of all)"
+    rate = f"{_fine(goodput.requests_per_second)} requests/s, {goodput.requests} requests{share}"
+    return [Text(f"goodput: {rate}, with {', '.join(bounds)}")]
+
+
+def _steady_state(part: Part) -> list[RenderableType]:
+    """The same figures without ramp-up and tail."""
+    steady: SteadyState | None = part.steady_state
+    if steady is None:
+        return []
+    return [
+        Text(
+            f"steady state: {steady.concurrency} in flight for {steady.seconds:.1f} of {part.speed.wall_seconds:.1f} "
+            f"s, {steady.num_requests} requests within"
+        ),
+        Text(f"steady state, all users together: {_throughput(steady.speed)}"),
+        *latency_table(steady.speed),
+        *_goodput(steady.speed.goodput),
+    ]
+
+
+def _throughput(speed: Speed) -> str:
+    total = speed.total_tokens_per_second
+    prompts = f" ({_speed_number(total)} with the prompts')" if total is not None else ""
+    return (
+        f"{_speed_number(speed.output_tokens_per_second)} tok/s{prompts}, {_fine(speed.requests_per_second)} requests/s"
+    )
 
 
 def _other_sources(evaluation: Evaluation) -> list[Text]:
@@ -165,6 +243,23 @@ def _rate(value: float | None, digits: int = 2) -> str:
 
 def _interval(value: Interval | None) -> str:
     return "" if value is None else f"{value.low:.2f}-{value.high:.2f}"
+
+
+def _over(over: int | None, of: int | None) -> str:
+    if over is None:
+        return ""
+    return str(over) if of is None or over == of else f"{over} of {of}"
+
+
+def _latency(value: float | None, scale: float) -> str:
+    if value is None:
+        return _UNKNOWN
+    scaled = value * scale
+    return f"{scaled:.0f}" if scaled >= 1000 else f"{scaled:.1f}" if scaled >= 10 else f"{scaled:.2f}"
+
+
+def _fine(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
 def _speed_number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.files import safe_name
 from nemo_skills_specdec.launch.methods import Method, check_method
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
+from nemo_skills_specdec.measurement.speed_options import SpeedOptions
 
 OWN_MODEL = "default"
 """The model that an engine brings along: the embedded engine and llama.cpp do."""
@@ -130,6 +131,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         warmup: requests sent before the window; None for as many as will be in flight.
         seed: of the intervals.
         max_failed: share of failed requests above which the numbers are invalid.
+        speed: how speed is summed up.
         repeat: number of the repetition, from 0; runs that differ in nothing else show the spread from run to run.
     """
 
@@ -144,6 +146,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int = 0
     max_failed: float = 0.05
     repeat: int = 0
+    speed: SpeedOptions = SpeedOptions()
 
     @property
     def label(self) -> str:

@@ -170,6 +170,7 @@ def _execute(
         speculates=config.method.name != "none",
         max_failed=config.max_failed,
         seed=config.seed,
+        speed=config.speed,
     )
     send = send_with_client
     if config.load.generator == "guidellm":

@@ -1,8 +1,9 @@
 import msgspec
+import numpy as np
 import pytest
 
 from nemo_skills_specdec.client.exchange import Answer, Exchange
-from nemo_skills_specdec.client.timing import arrived_in_lumps, timing_of, to_record
+from nemo_skills_specdec.client.timing import arrived_in_lumps, chunk_offsets, packed_times, timing_of, to_record
 from nemo_skills_specdec.records import RequestRecord
 
 STREAMED = Exchange(
@@ -89,6 +90,7 @@ def test_a_record_holds_the_answer_and_its_times():
         num_chunks=3,
         inter_chunk_seconds=2.0,
         inter_chunk_p99_seconds=record.inter_chunk_p99_seconds,
+        chunk_microseconds=record.chunk_microseconds,
     )
 
 
@@ -129,3 +131,19 @@ def test_a_usage_of_zero_beside_text_is_not_believed():
     record = to_record(STREAMED, Answer(generation="text", prompt_tokens=0, completion_tokens=0))
     assert (record.usage_rejected, record.prompt_tokens, record.completion_tokens) == (True, None, None)
     assert not to_record(STREAMED, Answer(generation="", completion_tokens=0)).usage_rejected
+
+
+def test_the_times_of_chunks_are_kept_in_microseconds():
+    packed = to_record(STREAMED, ANSWER).chunk_microseconds
+    times = [STREAMED.chunk_times[i] for i in range(ANSWER.first_content, ANSWER.last_content + 1)]
+    assert np.frombuffer(packed, "<u4")[0] == 1_000_000
+    assert chunk_offsets(packed) + STREAMED.sent_at == pytest.approx(times, abs=1e-6)
+
+
+def test_rounding_of_chunk_times_does_not_add_up():
+    times = [i * 0.0000014 for i in range(1000)]
+    assert chunk_offsets(packed_times(times, 0.0)) == pytest.approx(times, abs=0.6e-6)
+
+
+def test_a_gap_too_long_to_be_kept_leaves_all_of_them_out():
+    assert packed_times([0.0, 5000.0], 0.0) is None

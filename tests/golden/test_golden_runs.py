@@ -66,7 +66,9 @@ def test_the_averages_of_an_old_run_can_be_computed_again(runs: dict[str, Run], 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_result_of_an_old_run_computed_again_is_the_stored_one(runs: dict[str, Run], name: str) -> None:
     run = runs[name]
-    again, stored = msgspec.to_builtins(run.recompute()), msgspec.to_builtins(run.evaluation)
+    # As stored: what that release did not know yet is not there, instead of null.
+    stored = msgspec.json.decode((run.directory / "metrics.json").read_bytes())
+    again = msgspec.json.decode(msgspec.json.encode(run.recompute()))
     assert list(differences(normalised(without_what_was_mended(stored)), normalised(again))) == []
 
 

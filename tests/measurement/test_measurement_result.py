@@ -6,8 +6,6 @@ from nemo_skills_specdec.measurement.result import (
     Measured,
     evaluation_of,
     sources_of,
-    speed_of,
-    user_speed,
 )
 from nemo_skills_specdec.records import Finding, RequestRecord
 from nemo_skills_specdec.statistics import Interval
@@ -109,31 +107,3 @@ def test_an_invalid_finding_makes_the_run_invalid():
     bad = Finding(code="foreign_traffic", severity="invalid", message="m")
     assert not evaluation_of("mini", Measured(records=RECORDS), {}, findings=[bad]).valid
     assert evaluation_of("mini", Measured(records=RECORDS), {}, findings=[]).valid
-
-
-def test_system_and_user_speed_are_different_things():
-    records = [
-        record("a", "x", completion_tokens=101, tpot_seconds=0.01, ttft_seconds=0.1),
-        record("b", "x", completion_tokens=101, tpot_seconds=0.02, ttft_seconds=0.3),
-    ]
-    speed = speed_of(records, wall_seconds=2.0)
-    assert speed.output_tokens_per_second == 101.0
-    assert (speed.user_tokens_per_second.p50, speed.user_tokens_per_second.mean) == (75.0, 75.0)
-    assert speed.ttft_seconds.p50 == pytest.approx(0.2)
-
-
-def test_percentiles_are_interpolated_between_the_answers_in_order():
-    # 0, 10, ... 100 ms: the percentile p lies at exactly p ms, the mean at 50.
-    records = [record(str(ms), "x", ttft_seconds=ms / 1000) for ms in (70, 0, 100, 30, 10, 90, 50, 20, 80, 40, 60)]
-    ttft = speed_of(records, wall_seconds=1.0).ttft_seconds
-    assert (ttft.mean, ttft.p50, ttft.p90, ttft.p99) == pytest.approx((0.05, 0.05, 0.09, 0.099))
-
-
-def test_without_streaming_a_users_speed_is_tokens_over_the_whole_time():
-    assert user_speed(record("a", "x", completion_tokens=100)) == 50.0
-    assert user_speed(record("a", "x", completion_tokens=None)) is None
-
-
-def test_failed_requests_count_in_no_speed():
-    speed = speed_of([record("a", "x"), record("b", "x", error="timeout", completion_tokens=None)], wall_seconds=1.0)
-    assert speed.completion_tokens == 100
