@@ -217,7 +217,7 @@ def eval_command(
     from nemo_skills_specdec.cli import _eval_run
     from nemo_skills_specdec.launch.methods import Method
     from nemo_skills_specdec.launch.options import ServerOptions
-    from nemo_skills_specdec.measurement.speed_options import SpeedOptions, parse_percentiles, parse_slo
+    from nemo_skills_specdec.measurement.speed_options import parse_speed_options
     from nemo_skills_specdec.studies.config import OWN_MODEL, Load, Model, RunConfig, Sampling
 
     if resume is not None:
@@ -282,11 +282,7 @@ def eval_command(
         by_category=by_category,
         seed=bootstrap_seed,
         max_failed=max_failed,
-        speed=SpeedOptions(
-            percentiles=parse_percentiles(percentiles) if percentiles is not None else [],
-            slo=parse_slo(slo) if slo is not None else None,
-            steady_state=steady_state,
-        ),
+        speed=parse_speed_options(percentiles, slo, steady_state),
     )
     _eval_run.run(config, output_dir, json_output=json_output, strict=strict)
 

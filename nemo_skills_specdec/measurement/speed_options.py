@@ -36,6 +36,19 @@ class SpeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     steady_state: bool = False
 
 
+def parse_speed_options(percentiles: str | None, slo: str | None, steady_state: bool) -> SpeedOptions:
+    """Reads the options as they are typed; None for one that is not.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    return SpeedOptions(
+        percentiles=parse_percentiles(percentiles) if percentiles is not None else [],
+        slo=parse_slo(slo) if slo is not None else None,
+        steady_state=steady_state,
+    )
+
+
 def parse_slo(text: str) -> Slo:
     """Reads bounds such as `ttft=200ms,tpot=30ms,e2e=5s`.
 
