@@ -167,7 +167,6 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         get: the decoded JSON behind a path of the server; None if there is none.
         samples: one reading per metrics endpoint that has metrics of some engine.
-        models: the entries of `/v1/models`.
     """
 
     get: Callable[[str], Any]

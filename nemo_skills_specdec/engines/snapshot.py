@@ -21,7 +21,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         url: the endpoint asked, without credentials.
         taken_at: seconds since the epoch when the answer arrived.
         status: HTTP status; None if there was no answer, or if the text was read from a file.
-        text: the body as received.
         error: one line saying why there are no metrics; None if there are.
     """
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.prompts.hub.access import Access, Origin
-from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH, PromptSet, SetOptions
-from nemo_skills_specdec.prompts.rows import SUFFIXES, is_prompt_file, prompt_file_stem
+from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH, PromptSet, SetOptions, local_origin
+from nemo_skills_specdec.prompts.rows import SUFFIXES, is_prompt_file, prompt_file_stem, read_rows
 from nemo_skills_specdec.prompts.sets.hub_sets import load_hub_set, load_speculator_benchmarks
-from nemo_skills_specdec.prompts.sets.local_files import load_local_file
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 from nemo_skills_specdec.prompts.sets.random_tokens import load_random
 from nemo_skills_specdec.prompts.sets.spec_bench import load_mt_bench, load_spec_bench
-from nemo_skills_specdec.prompts.sets.tasks import TASKS, loader
+from nemo_skills_specdec.prompts.sets.tasks import TASKS, load_task
 from nemo_skills_specdec.records import Finding
 
 _LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
@@ -23,7 +23,7 @@ _LOADERS: dict[str, Callable[[Access, SetOptions], PromptSet]] = {
     ),
     "spec-bench": load_spec_bench,
     "mt-bench": load_mt_bench,
-    **{name: loader(name) for name in TASKS},
+    **{name: partial(load_task, task) for name, task in TASKS.items()},
     "speculator_benchmarks": load_speculator_benchmarks,
     "random": lambda access, options: load_random(options),
 }
@@ -50,8 +50,6 @@ def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet
 
     Args:
         name: one of `NAMES`, `org/name` of a data set on the hub, or the path of a file of prompts.
-        access: reads what is not local.
-        options: what to take of it.
 
     Raises:
         UsageError: there is no such set; lists those there are.
@@ -59,7 +57,8 @@ def load_prompt_set(name: str, access: Access, options: SetOptions) -> PromptSet
     if name in _LOADERS:
         loaded = _LOADERS[name](access, options)
     elif is_prompt_file(name):
-        loaded = load_local_file(Path(name), options)
+        read = read_rows(Path(name), column=options.column)
+        loaded = PromptSet(rows=read.rows, origins=[local_origin(Path(name))], findings=read.findings)
     elif name.count("/") == 1 and all(name.split("/")):
         loaded = load_hub_set(name, access, options)
     else:

@@ -16,7 +16,6 @@ def verify(path: Path, *, encoder: Encoder | None = None, offline: bool = False)
     """Checks one prepared file.
 
     Args:
-        path: the file of rows.
         encoder: counts tokens of throughput configs; None loads tiktoken's, and does without where it is missing.
         offline: fetch no tokenizer.
     """

@@ -9,7 +9,6 @@ def rows_that(count: int, what: str) -> str:
     """`1 row differs from x`, `3 rows differ from x`.
 
     Args:
-        count: of the rows.
         what: begins with a verb in the plural, such as `differ from x`.
     """
     if count != 1:

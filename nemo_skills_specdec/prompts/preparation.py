@@ -59,10 +59,6 @@ class PrepareOptions(PrepareFlags, frozen=True, kw_only=True):
 def prepare(options: PrepareOptions, say: Say = lambda line: None) -> list[Verification]:
     """Prepares a prompt set in its folder and verifies the result.
 
-    Args:
-        options: what to prepare.
-        say: gets lines for the user.
-
     Returns:
         What was found in each file written; one that is not `ok` must not be used.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,10 +11,10 @@ import typer
 
 from nemo_skills_specdec.prompts.speed_bench.schema import Flavor
 
-_SPEED_BENCH = "SPEED-Bench"
-_SETS = "Other prompt sets"
-_WHERE = "Output"
-_NETWORK = "Network"
+_speed_bench = partial(typer.Option, rich_help_panel="SPEED-Bench")
+_sets = partial(typer.Option, rich_help_panel="Other prompt sets")
+_where = partial(typer.Option, rich_help_panel="Output")
+_network = partial(typer.Option, rich_help_panel="Network")
 
 
 class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,93 +25,50 @@ class PrepareFlags(msgspec.Struct, frozen=True, kw_only=True):
 
     config: Annotated[
         str,
-        typer.Option(
+        _speed_bench(
             help="qualitative, throughput_1k, _2k, _8k, _16k, _32k, or all; of mini, also small; of a hub data set, "
-            "its config.",
-            rich_help_panel=_SPEED_BENCH,
+            "its config."
         ),
     ] = "qualitative"
-    flavor: Annotated[
-        Flavor, typer.Option(help="Reproduce the rows of this upstream script.", rich_help_panel=_SPEED_BENCH)
-    ] = "nemo-skills"
+    flavor: Annotated[Flavor, _speed_bench(help="Reproduce the rows of this upstream script.")] = "nemo-skills"
     coser_order: Annotated[
-        Literal["auto", "row", "union"],
-        typer.Option(help="Order of profiles in CoSER rows; auto means row.", rich_help_panel=_SPEED_BENCH),
+        Literal["auto", "row", "union"], _speed_bench(help="Order of profiles in CoSER rows; auto means row.")
     ] = "auto"
     texts: Annotated[
         Literal["upstream", "own"],
-        typer.Option(
-            help="Wording around the records; results with own are not comparable.", rich_help_panel=_SPEED_BENCH
-        ),
+        _speed_bench(help="Wording around the records; results with own are not comparable."),
     ] = "upstream"
-    texts_from: Annotated[
-        Path | None, typer.Option(help="Upstream file to read the wording from.", rich_help_panel=_SPEED_BENCH)
-    ] = None
+    texts_from: Annotated[Path | None, _speed_bench(help="Upstream file to read the wording from.")] = None
     allow_unknown_texts: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unknown-texts", help="Accept wording of an unknown version.", rich_help_panel=_SPEED_BENCH
-        ),
+        bool, _speed_bench("--allow-unknown-texts", help="Accept wording of an unknown version.")
     ] = False
     from_prepared: Annotated[
-        Path | None,
-        typer.Option(help="Check and import a folder prepared elsewhere; no network.", rich_help_panel=_SPEED_BENCH),
+        Path | None, _speed_bench(help="Check and import a folder prepared elsewhere; no network.")
     ] = None
     skip_gated: Annotated[
-        bool,
-        typer.Option(
-            "--skip-gated", help="Leave out rows whose source requires accepting terms.", rich_help_panel=_SPEED_BENCH
-        ),
+        bool, _speed_bench("--skip-gated", help="Leave out rows whose source requires accepting terms.")
     ] = False
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Read this local file or folder instead.", rich_help_panel=_SETS)
-    ] = None
-    column: Annotated[
-        str | None,
-        typer.Option(help="Column (key) of the prompt, in a hub data set or a file.", rich_help_panel=_SETS),
-    ] = None
-    subset: Annotated[
-        list[str] | None, typer.Option(help="Subset of a hub data set; repeatable.", rich_help_panel=_SETS)
-    ] = None
-    split: Annotated[
-        str | None,
-        typer.Option(help="Split of a hub data set. Default: test, validation or train.", rich_help_panel=_SETS),
-    ] = None
-    num_prompts: Annotated[int, typer.Option(min=1, help="Number of random prompts.", rich_help_panel=_SETS)] = 100
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens per random prompt.", rich_help_panel=_SETS)] = 512
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="The model's tokenizer.json, for random prompts.", rich_help_panel=_SETS)
-    ] = None
-    seed: Annotated[int, typer.Option(help="Seed of random prompts.", rich_help_panel=_SETS)] = 0
+    source: Annotated[Path | None, _sets("--from", help="Read this local file or folder instead.")] = None
+    column: Annotated[str | None, _sets(help="Column (key) of the prompt, in a hub data set or a file.")] = None
+    subset: Annotated[list[str] | None, _sets(help="Subset of a hub data set; repeatable.")] = None
+    split: Annotated[str | None, _sets(help="Split of a hub data set. Default: test, validation or train.")] = None
+    num_prompts: Annotated[int, _sets(min=1, help="Number of random prompts.")] = 100
+    prompt_tokens: Annotated[int, _sets(min=1, help="Tokens per random prompt.")] = 512
+    tokenizer: Annotated[Path | None, _sets(help="The model's tokenizer.json, for random prompts.")] = None
+    seed: Annotated[int, _sets(help="Seed of random prompts.")] = 0
     data_dir: Annotated[
         Path | None,
-        typer.Option(
+        _where(
             "--data-dir",
             "--data_dir",
             help="Data folder; files are written to its folder NAME. Default: NEMO_SKILLS_DATA_DIR, else data.",
-            rich_help_panel=_WHERE,
         ),
     ] = None
     output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir", "--output_dir", help="Write the files directly into this folder.", rich_help_panel=_WHERE
-        ),
+        Path | None, _where("--output-dir", "--output_dir", help="Write the files directly into this folder.")
     ] = None
-    limit_per_category: Annotated[
-        int | None, typer.Option(min=1, help="Keep the first N rows of each category.", rich_help_panel=_WHERE)
-    ] = None
-    revision: Annotated[
-        str | None, typer.Option(help="Revision of the hub data set. Default: pinned.", rich_help_panel=_NETWORK)
-    ] = None
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Use the cache only; no network.", rich_help_panel=_NETWORK)
-    ] = False
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(help="Download cache. Default: SPECDEC_CACHE, else ~/.cache.", rich_help_panel=_NETWORK),
-    ] = None
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Additional host to read from; repeatable.", rich_help_panel=_NETWORK),
-    ] = None
+    limit_per_category: Annotated[int | None, _where(min=1, help="Keep the first N rows of each category.")] = None
+    revision: Annotated[str | None, _network(help="Revision of the hub data set. Default: pinned.")] = None
+    offline: Annotated[bool, _network("--offline", help="Use the cache only; no network.")] = False
+    cache_dir: Annotated[Path | None, _network(help="Download cache. Default: SPECDEC_CACHE, else ~/.cache.")] = None
+    allow_host: Annotated[list[str] | None, _network(help="Additional host to read from; repeatable.")] = None

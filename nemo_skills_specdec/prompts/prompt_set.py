@@ -23,14 +23,8 @@ class SetOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: a local file or folder to read in place of the hub's.
         column: of a hub data set, that holds the prompt.
-        config: of a hub data set.
         subsets: parts of a hub data set: files by their names, or a config.
-        split: of a hub data set.
-        revision: of a hub data set.
-        num_prompts: how many random prompts to make.
-        prompt_tokens: tokens of a random prompt.
         tokenizer: `tokenizer.json`, or a folder with one, for random prompts.
-        seed: for random prompts.
     """
 
     path: Path | None = None

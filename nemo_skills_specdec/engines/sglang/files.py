@@ -35,7 +35,6 @@ class FileCounts(msgspec.Struct, frozen=True, kw_only=True):
         counts: by response id, summed over the samples of that response.
         missing: response ids without a record.
         broken_lines: lines in the window that are no record.
-        findings: what is missing or broken.
     """
 
     counts: dict[str, AcceptanceCounts]

@@ -102,8 +102,6 @@ def accept_rate_from_gauge(
     0.5.4 and 0.5.5: (A + D) / (D (num_steps + 1)); 0.5.6 to 0.5.10: (A + D) / (D K); from 0.5.11: A / (D (K - 1)).
 
     Args:
-        rate: the gauge.
-        version: SGLang's version.
         nodes: K, the verified nodes including the root.
         num_steps: `speculative_num_steps`, which only 0.5.4 and 0.5.5 need.
 

@@ -39,11 +39,6 @@ class Origin(msgspec.Struct, frozen=True, order=True):
     sha256: str | None = None
 
 
-def origin_order(origin: Origin) -> tuple[str, str, str]:
-    """A key to sort origins by."""
-    return origin.source, origin.revision or "", origin.file or ""
-
-
 class Access:
     """Reads records and remembers which files they came from."""
 
@@ -52,6 +47,11 @@ class Access:
         self.fetcher = fetcher
         self.cache = cache
         self.used: set[Origin] = set()
+
+    @property
+    def origins(self) -> list[Origin]:
+        """The files used, in an order of their own."""
+        return sorted(self.used, key=lambda origin: (origin.source, origin.revision or "", origin.file or ""))
 
     def repository(self, repo_id: str, revision: str) -> Repository:
         """A repository at a revision."""
@@ -133,7 +133,6 @@ class Table:
         """Every row: of Parquet files with the given columns only, of JSON files as it is.
 
         Args:
-            columns: their names.
             keep: whether what is read in parts stays in the cache.
         """
         if not self._is_parquet:

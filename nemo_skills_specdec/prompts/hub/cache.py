@@ -21,9 +21,7 @@ class StoredFile(msgspec.Struct, frozen=True):
     """A file on this machine.
 
     Attributes:
-        path: where it lies.
         size: in bytes.
-        sha256: of its content.
     """
 
     path: str
@@ -56,9 +54,7 @@ class Cache:
         """The whole file at an address, read unless it is here; a broken read resumes where it stopped.
 
         Args:
-            fetcher: reads it.
             url: names the content: the same address must always mean the same bytes.
-            name: shown with the progress.
             sha256: what the content must hash to, if known.
             check: raises `DataError` if the content is not of the kind expected.
 
@@ -91,12 +87,8 @@ class Cache:
         All ranges of a file must be of one version: its size, entity tag and date are noted beside them.
 
         Args:
-            fetcher: reads them.
-            url: of the file.
-            start: first byte.
             stop: end, exclusive.
             size: of the whole file, if known.
-            keep: whether to keep the bytes.
 
         Raises:
             ChangedError: the file was replaced since other ranges of it were read; all of them are removed.

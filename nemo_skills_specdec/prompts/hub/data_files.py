@@ -28,8 +28,6 @@ class SplitFiles(msgspec.Struct, frozen=True):
 
     Attributes:
         config: its name; None where the card names none.
-        split: its name.
-        files: all shards.
         named: whether the card or the names of the files tell the split.
     """
 
@@ -50,8 +48,6 @@ def split_files(
     """All files of a split.
 
     Args:
-        fetcher: reads the card.
-        repository: the data set.
         config: None takes the default one that the card names, or the only one.
         split: None takes test, else validation, else train, else the only one.
 
@@ -177,15 +173,14 @@ def _patterns(data_files: object) -> Iterator[tuple[str, str]]:
 
 
 def _usual_places(config: str | None, split: str, *, is_default: bool) -> list[list[str]]:
+    def inside(folder: str) -> list[str]:
+        return [f"{folder}{split}-*", f"{folder}{split}.*", f"{folder}{split}[0-9]*"]
+
     places: list[list[str]] = []
-    for folder in (f"{config}/", f"data/{config}/") if config else ():
-        places.append([f"{folder}{split}-*", f"{folder}{split}.*", f"{folder}{split}[0-9]*"])
     if config:
-        places.append([f"*{config}*{split}*"])
+        places += [inside(f"{config}/"), inside(f"data/{config}/"), [f"*{config}*{split}*"]]
     if is_default:
-        for folder in ("data/", "", "default/"):
-            places.append([f"{folder}{split}-*", f"{folder}{split}.*", f"{folder}{split}[0-9]*"])
-        places.append([f"*{split}*"])
+        places += [inside("data/"), inside(""), inside("default/"), [f"*{split}*"]]
     return places
 
 

@@ -109,12 +109,9 @@ class Fetcher:
 
         Args:
             endpoint: address of the hub; None takes `HF_ENDPOINT`, else the public one.
-            token: access token for the hub.
             hosts: further hosts that may be read, as `host` or `host:port`; plain http is accepted for them.
             offline: refuse every request.
-            patience: how often to try, and how to wait.
             timeout: seconds to wait for each piece of data.
-            progress: told about transfers.
         """
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
         self.offline = offline or hub_is_offline()
@@ -172,11 +169,8 @@ class Fetcher:
         """Yields the bytes from `start` on, asking again from where it stopped when the connection breaks.
 
         Args:
-            url: what to read.
-            start: first byte.
             stop: end of the range, exclusive; None reads to the end.
             known: version that the bytes must be of, as far as it is known.
-            name: shown with the progress.
             versions: gets the version of the file, once the server has answered.
 
         Raises:

@@ -94,13 +94,6 @@ def hub_parquet(
 ) -> ParquetFile:
     """A Parquet file of a repository: from the hub's cache if it is there, else read in parts, which go to `cache`.
 
-    Args:
-        fetcher: reads ranges.
-        cache: keeps them.
-        repository: where the file is.
-        file: the file.
-        keep: whether to keep the ranges.
-
     Raises:
         DataError: it is not a Parquet file.
         UsageError: pyarrow is not installed.

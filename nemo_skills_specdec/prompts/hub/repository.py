@@ -45,7 +45,6 @@ class RepositoryFile(msgspec.Struct, frozen=True):
     """One file of a repository.
 
     Attributes:
-        path: inside the repository.
         size: in bytes, if the hub says.
         sha256: of the content, where the hub lists it (large files).
         blob_id: git's hash of the content, which the hub lists for small files.
@@ -63,7 +62,6 @@ class Repository(msgspec.Struct, frozen=True):
     Attributes:
         repo_id: owner/name.
         sha: the commit.
-        files: everything in it.
     """
 
     repo_id: str

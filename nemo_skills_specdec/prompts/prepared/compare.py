@@ -41,7 +41,6 @@ class FileComparison(msgspec.Struct, kw_only=True):
         same: whether both hold the same rows in the same order.
         missing: ids that only the other folder has.
         added: ids that only the first folder has.
-        differing: ids whose rows differ.
         examples: the first differences in detail.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,7 @@ def export(source: Path, kind: str, out: Path, names: list[str] | None = None) -
       where others than the user speak.
 
     Args:
-        source: prepared folder or file.
         kind: one of `EXPORT_KINDS`.
-        out: folder to write to.
         names: of the prepared files to take; None takes all.
 
     Returns:
@@ -164,13 +163,7 @@ def _as_parquet(rows: Iterator[PromptRow], target: Path) -> Path:
         }
     )
     with atomic_file(target) as file, pq.ParquetWriter(file, schema) as writer:
-        batch: list[dict[str, Any]] = []
-        for row in rows:
-            batch.append(_with_turns(row))
-            if len(batch) == _BATCH:
-                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-                batch = []
-        if batch:
+        while batch := [_with_turns(row) for row in islice(rows, _BATCH)]:
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
     return target
 

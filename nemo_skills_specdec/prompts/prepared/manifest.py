@@ -46,7 +46,6 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     Attributes:
         comparable: whether numbers measured with these prompts may stand beside others' numbers for this benchmark.
         source_config: config of the data set on the hub, where one was taken.
-        source_split: split of it.
         source_rows: rows in the data set before anything was left out.
         skipped: rows left out, by reason.
         row_sha256: hash of each row's messages, by question id, in the order of the file.
@@ -117,7 +116,6 @@ def write_prepared(folder: Path, name: str, rows: Iterable[PromptRow], manifest:
 
     Args:
         folder: created if it is not there; it gets a `.gitignore` that keeps data out of git.
-        name: of the config.
         rows: consumed once, so that they need not all be in memory.
         manifest: everything but the counts and hashes.
 

@@ -84,7 +84,6 @@ def verify_file(
     """Checks that a prepared file is whole: ids, texts, no placeholder, and the hashes and counts of its manifest.
 
     Args:
-        path: the file of rows.
         more: further checks of each row.
 
     Raises:

@@ -12,7 +12,7 @@ import msgspec
 from nemo_skills_specdec.errors import DataError, RowError
 from nemo_skills_specdec.prompts.plural import rows_that
 from nemo_skills_specdec.prompts.rows.files import read_records
-from nemo_skills_specdec.prompts.rows.shapes import ParsedRow, row_of
+from nemo_skills_specdec.prompts.rows.shapes import row_of
 from nemo_skills_specdec.records import Finding, PromptRow, Severity
 
 _EXAMPLES = 3
@@ -40,7 +40,6 @@ def read_rows(path: Path, *, column: str | None = None) -> ReadRows:
     """Reads a file of prompts, in any format of `read_records` and any shape of `row_of`.
 
     Args:
-        path: of the file.
         column: the key that holds the prompt; None looks for it.
 
     Raises:
@@ -56,7 +55,6 @@ def rows_of(records: Iterable[tuple[str, Mapping[str, Any]]], name: str, *, colu
     Rows without an id get one that follows from their text, numbered where texts are equal.
 
     Args:
-        records: from a file or a data set.
         name: of it, for messages.
         column: the key that holds the prompt; None looks for it.
 
@@ -87,50 +85,47 @@ def rows_of(records: Iterable[tuple[str, Mapping[str, Any]]], name: str, *, colu
                 "give every prompt its own id, or none"
             )
         places[row.question_id] = place
-        _note(parsed, told)
+        told.answers += parsed.answer_dropped
+        told.settings.update(parsed.settings)
         rows.append(row)
     if not rows:
         raise told.first or DataError(f"{name} holds no prompt; give a file with one prompt a line or record")
     return ReadRows(rows=rows, findings=_findings(told))
 
 
-def _note(parsed: ParsedRow, told: _Told) -> None:
-    told.answers += parsed.answer_dropped
-    told.settings.update(parsed.settings)
-
-
 def _findings(told: _Told) -> list[Finding]:
-    findings = []
-
-    def say(*, code: str, severity: Severity, number: int, message: str) -> None:
-        if number:
-            findings.append(Finding(code=code, severity=severity, message=message, numbers={"rows": number}))
-
-    gone, bare = told.without_turn, told.without_prompt
-    say(
-        code="conversations_left_out",
-        severity="info",
-        number=len(gone),
-        message=f"Left out: {rows_that(len(gone), 'have no user message to answer')}, {_some(gone)}.",
+    gone, bare, answers, same = told.without_turn, told.without_prompt, told.answers, told.numbered
+    causes: tuple[tuple[str, Severity, int, str], ...] = (
+        (
+            "conversations_left_out",
+            "info",
+            len(gone),
+            f"Left out: {rows_that(len(gone), 'have no user message to answer')}, {_some(gone)}.",
+        ),
+        (
+            "prompts_left_out",
+            "warning",
+            len(bare),
+            f"Left out: {rows_that(len(bare), 'have no prompt that can be sent')}, {_some(bare)}.",
+        ),
+        (
+            "answers_left_out",
+            "info",
+            answers,
+            f"{rows_that(answers, 'end with an assistant message')}, which is left out.",
+        ),
+        (
+            "ids_numbered",
+            "info",
+            same,
+            f"{rows_that(same, 'have no id and the text of an earlier one')}; their ids were numbered.",
+        ),
     )
-    say(
-        code="prompts_left_out",
-        severity="warning",
-        number=len(bare),
-        message=f"Left out: {rows_that(len(bare), 'have no prompt that can be sent')}, {_some(bare)}.",
-    )
-    say(
-        code="answers_left_out",
-        severity="info",
-        number=told.answers,
-        message=f"{rows_that(told.answers, 'end with an assistant message')}, which is left out.",
-    )
-    say(
-        code="ids_numbered",
-        severity="info",
-        number=told.numbered,
-        message=f"{rows_that(told.numbered, 'have no id and the text of an earlier one')}; their ids were numbered.",
-    )
+    findings = [
+        Finding(code=code, severity=severity, message=message, numbers={"rows": number})
+        for code, severity, number, message in causes
+        if number
+    ]
     if told.settings:
         names = ", ".join(sorted(told.settings))
         message = f"The rows' own request settings are not used, the run's are: {names}."

@@ -21,7 +21,6 @@ def select(
     """The rows of the categories and numbers asked for, in the order they came.
 
     Args:
-        rows: of a prompt set.
         categories: to keep; none keeps all.
         limit_per_category: keep the first so many of each category.
         num_prompts: keep at most so many, taken in turn from the categories.

@@ -79,7 +79,6 @@ def row_of(record: Mapping[str, Any], where: str, *, column: str | None = None) 
     way.
 
     Args:
-        record: from a file or a data set.
         where: its place, for messages.
         column: the key of the prompt, in place of the known ones.
 

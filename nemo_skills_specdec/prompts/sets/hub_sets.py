@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prompts.hub.access import Access, Origin, Table, origin_order
+from nemo_skills_specdec.prompts.hub.access import Access, Origin, Table
 from nemo_skills_specdec.prompts.hub.data_files import config_names, data_files, split_files
 from nemo_skills_specdec.prompts.hub.repository import Repository, RepositoryFile
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, text_id
@@ -63,7 +63,7 @@ def _prompts(
         read = hub_rows(table.column_rows(columns), repository.repo_id, name, options.column)
         rows.extend(read.rows)
         findings.extend(read.findings)
-    return PromptSet(rows=rows, origins=sorted(access.used, key=origin_order), findings=findings)
+    return PromptSet(rows=rows, origins=access.origins, findings=findings)
 
 
 def _columns(repo_id: str, columns: list[str], column: str | None) -> list[str]:

@@ -6,14 +6,14 @@ The question goes to the model as it stands, without instruction and without sol
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.prompts.hub.access import Access, origin_order
+from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.prompt_set import PromptSet, SetOptions, local_origin, prompt_row
 from nemo_skills_specdec.prompts.rows import read_records
 from nemo_skills_specdec.records import PromptRow
@@ -83,11 +83,6 @@ TASKS: dict[str, Task] = {
 }
 
 
-def loader(name: str) -> Callable[[Access, SetOptions], PromptSet]:
-    """What loads the task set of a name."""
-    return lambda access, options: load_task(TASKS[name], access, options)
-
-
 def load_task(task: Task, access: Access, options: SetOptions) -> PromptSet:
     """The test split of a task set, from a local file or folder, an installed package, or the hub."""
     path = _local(task, options)
@@ -102,7 +97,7 @@ def load_task(task: Task, access: Access, options: SetOptions) -> PromptSet:
     columns = table.columns()
     wanted = [name for name in (*task.fields, task.key, task.sub_category, task.difficulty) if name in columns]
     rows = rows_of(task, table.column_rows([name for name in wanted if name is not None]))
-    return PromptSet(rows=rows, origins=sorted(access.used, key=origin_order))
+    return PromptSet(rows=rows, origins=access.origins)
 
 
 def rows_of(task: Task, records: Iterable[dict[str, Any]]) -> list[PromptRow]:

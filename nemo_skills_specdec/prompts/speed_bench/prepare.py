@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.prompts.hub.access import Access, origin_order
+from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import DownloadProgress, Fetcher
 from nemo_skills_specdec.prompts.hub.repository import (
@@ -19,7 +19,7 @@ from nemo_skills_specdec.prompts.hub.repository import (
     open_repository,
 )
 from nemo_skills_specdec.prompts.plural import rows_and_turns
-from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, Wording, write_prepared
+from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared
 from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 from nemo_skills_specdec.prompts.rows import first_of_each
 from nemo_skills_specdec.prompts.speed_bench.build import built_rows, completers
@@ -43,6 +43,13 @@ from nemo_skills_specdec.prompts.speed_bench.tokens import ENCODING, Encoder, lo
 from nemo_skills_specdec.records import Finding, PromptRow
 
 Say = Callable[[str], None]
+
+_NOT_COMPARABLE = {
+    "unknown": "Some wording is of an unknown version and was accepted on request; numbers may not be comparable to "
+    "published ones.",
+    "own": "Prompts are made with our own wording, not with upstream's; nothing measured with them is comparable to "
+    "published numbers.",
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +83,6 @@ def prepare(options: Options, fetcher: Fetcher, cache: Cache, say: Say) -> list[
     Nothing large is fetched before it is known that nothing will be missing: texts, tokenizer, access, disk space,
     allowed hosts. What was fetched stays in the caches, so that a run that was stopped resumes where it was, and gives
     the same files.
-
-    Args:
-        options: what to prepare.
-        fetcher: reads.
-        cache: keeps.
-        say: gets lines for the user.
 
     Raises:
         UsageError: something is missing; says what to do.
@@ -144,13 +145,13 @@ def _prepare_config(
     manifest = PreparedManifest(
         benchmark=SPEED_BENCH,
         config=config,
-        comparable=texts.standing == "known" and not skipped and options.limit_per_category is None,
+        comparable=texts.wording.standing == "known" and not skipped and options.limit_per_category is None,
         flavor=options.flavor,
         coser_order=options.coser_order,
-        wording=Wording(standing=texts.standing, origin=texts.origin, sha256=texts.hashes),
+        wording=texts.wording,
         tokenizer=ENCODING if rules.budget is not None and masked else None,
         dataset=dataset,
-        sources=sorted(access.used, key=origin_order),
+        sources=access.origins,
         source_rows=len(every),
         limit_per_category=options.limit_per_category,
         skipped=dict(skipped),
@@ -176,13 +177,7 @@ def _shown(rows: Iterable[PromptRow], total: int, config: str, progress: Downloa
 
 def _remarks(texts: FoundTexts, skipped: dict[str, int]) -> list[Finding]:
     """What is to be said beside numbers measured with the rows."""
-    wording = {
-        "known": None,
-        "unknown": "Some wording is of an unknown version and was accepted on request; numbers may not be comparable "
-        "to published ones.",
-        "own": "Prompts are made with our own wording, not with upstream's; nothing measured with them is comparable "
-        "to published numbers.",
-    }[texts.standing]
+    wording = _NOT_COMPARABLE.get(texts.wording.standing)
     remarks = [Finding(code="wording_not_comparable", severity="warning", message=wording)] if wording else []
     for repo_id, count in skipped.items():
         message = f"{count} rows are left out because {repo_id} is gated, so numbers are not comparable."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
@@ -18,7 +18,6 @@ def bytes_of_rows(rows: Iterable[RawRow], budget: int | None) -> tuple[int, int]
     """About how many bytes completed rows take, and those of them alone that are masked now.
 
     Args:
-        rows: as the hub has them.
         budget: tokens of a throughput prompt; None in the qualitative config.
     """
     masked = open_ = 0
@@ -46,11 +45,8 @@ def check_room(needed: Mapping[Path, int]) -> None:
     for places in disks.values():
         free, wanted = shutil.disk_usage(places[0][0]).free, sum(size for _, size in places)
         if free < wanted:
+            named = ", ".join(sorted({str(place) for place, _ in places}))
             raise UsageError(
-                f"{_listed([place for place, _ in places])} has {free / 1e6:.0f} MB free, about {wanted / 1e6:.0f} MB "
+                f"{named} has {free / 1e6:.0f} MB free, about {wanted / 1e6:.0f} MB "
                 "are needed; free space, or choose other folders with --data-dir, --cache-dir and HF_HOME"
             )
-
-
-def _listed(places: Sequence[Path]) -> str:
-    return ", ".join(sorted({str(place) for place in places}))

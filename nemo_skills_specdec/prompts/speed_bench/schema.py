@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
@@ -16,14 +17,7 @@ REVISION = "487aa718444e816458d1a0a52bfce7a454285cf4"
 RELEASES = {REVISION: "1.0", "454f88454792dfa3ccfd7ef15fff248efde44cd1": "1.1"}
 
 Config = Literal["qualitative", "throughput_1k", "throughput_2k", "throughput_8k", "throughput_16k", "throughput_32k"]
-CONFIGS: tuple[Config, ...] = (
-    "qualitative",
-    "throughput_1k",
-    "throughput_2k",
-    "throughput_8k",
-    "throughput_16k",
-    "throughput_32k",
-)
+CONFIGS: tuple[Config, ...] = get_args(Config)
 
 QUALITATIVE_CATEGORIES = (
     "coding",
@@ -61,6 +55,9 @@ NOTICE = (
     "HLE ask that its questions stay off the open web. "
     "See https://huggingface.co/datasets/nvidia/SPEED-Bench"
 )
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class RawRow(msgspec.Struct, kw_only=True):
@@ -129,17 +126,8 @@ def numbers_in(row: RawRow) -> list[int]:
     return numbers
 
 
-def last_number(row: RawRow) -> int:
-    """The number behind the last underscore of `src_id`.
-
-    Raises:
-        DataError: there is none.
-    """
-    return number_at(row, -1)
-
-
 def number_at(row: RawRow, index: int) -> int:
-    """The number that is a part of `src_id` between underscores, counted from 0.
+    """The number that is a part of `src_id` between underscores, counted from 0; the last one is -1.
 
     Raises:
         DataError: there is none.
@@ -170,6 +158,12 @@ def unknown_form(row: RawRow) -> DataError:
     )
 
 
-def not_found(row: RawRow, where: str) -> DataError:
-    """The error for a record that its source does not hold."""
-    return DataError(f"row {row.question_id}: {where} holds no record {row.src_id!r}; was the source changed?")
+def record_of(row: RawRow, records: Mapping[K, V], key: K, where: str) -> V:
+    """The record of a row.
+
+    Raises:
+        DataError: its source, which messages call `where`, does not hold it.
+    """
+    if key not in records:
+        raise DataError(f"row {row.question_id}: {where} holds no record {row.src_id!r}; was the source changed?")
+    return records[key]

@@ -7,13 +7,13 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, UsageError
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import Fetcher
+from nemo_skills_specdec.prompts.prepared.manifest import Wording
 from nemo_skills_specdec.prompts.speed_bench.own_texts import OWN_TEXTS
 from nemo_skills_specdec.prompts.speed_bench.schema import Flavor
 from nemo_skills_specdec.prompts.speed_bench.texts import (
@@ -36,24 +36,16 @@ _LARGEST_FILE = 4 << 20
 
 
 class FoundTexts(msgspec.Struct, frozen=True, kw_only=True):
-    """The texts to build with, and how far they can be trusted.
-
-    Attributes:
-        standing: `known`: every text has the sha256 of what upstream used. `unknown`: some have not, and were accepted
-            on request. `own`: our own wording; nothing built with it is comparable.
-        origin: where they came from.
-        hashes: sha256 of every text, by name.
-    """
+    """The texts to build with, and how far they can be trusted."""
 
     texts: Texts
-    standing: Literal["known", "unknown", "own"]
-    origin: str
-    hashes: dict[str, str]
+    wording: Wording
 
 
 def own_texts() -> FoundTexts:
     """Our own wording."""
-    return FoundTexts(texts=OWN_TEXTS, standing="own", origin="own wording", hashes=hashes_of(OWN_TEXTS))
+    wording = Wording(standing="own", origin="own wording", sha256=hashes_of(OWN_TEXTS))
+    return FoundTexts(texts=OWN_TEXTS, wording=wording)
 
 
 def find_texts(
@@ -62,9 +54,6 @@ def find_texts(
     """Finds the texts of a flavor: the given file, else our cache, nemo_skills, aiperf, or the pinned download.
 
     Args:
-        fetcher: for the download.
-        cache: for the download.
-        flavor: whose texts.
         texts_from: an upstream file to take, and no other.
         allow_unknown: accept texts of `texts_from` whose sha256 is not known.
 
@@ -126,9 +115,9 @@ def _from_file(path: Path, flavor: Flavor, origin: str, allow_unknown: bool) -> 
         had = flavor_of(texts)
         have = f"are of flavor {had}" if had else "mix two flavors"
         raise DataError(f"{path}: its texts {have}, not {flavor}; choose another file with --texts-from, or --flavor")
-    return FoundTexts(
-        texts=fitting or texts,
+    wording = Wording(
         standing="known" if fitting else "unknown",
         origin=f"{origin}, sha256 {hashlib.sha256(data).hexdigest()}",
-        hashes=hashes_of(fitting or texts),
+        sha256=hashes_of(fitting or texts),
     )
+    return FoundTexts(texts=fitting or texts, wording=wording)

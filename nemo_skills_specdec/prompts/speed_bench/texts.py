@@ -54,7 +54,6 @@ def read_texts(code: str, name: str) -> Texts:
     """Takes the texts out of upstream source code.
 
     Args:
-        code: the content of a Python file.
         name: what messages call it.
 
     Raises:

@@ -10,7 +10,7 @@ from invented import UPSTREAM_FILE, WordEncoder
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.speed_bench.own_texts import OWN_TEXTS
 from nemo_skills_specdec.prompts.speed_bench.rules import Rules
-from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, last_number, numbers_in, token_budget
+from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, number_at, numbers_in, token_budget
 from nemo_skills_specdec.prompts.speed_bench.sources import source_of
 from nemo_skills_specdec.prompts.speed_bench.sources.adaleval import selection, sorting
 from nemo_skills_specdec.prompts.speed_bench.sources.hle import demonstration, halves, with_examples
@@ -240,7 +240,7 @@ def test_budgets_are_thousands_and_not_kibi() -> None:
 
 def test_numbers_are_read_from_keys() -> None:
     assert numbers_in(row(src_id="bamboo_12_7_x")) == [12, 7]
-    assert last_number(row(src_id="chat_rag_3")) == 3
+    assert number_at(row(src_id="chat_rag_3"), -1) == 3
 
 
 @pytest.mark.parametrize("src_id", ["bamboo", "a-1", "a_x"])

@@ -139,13 +139,13 @@ def test_unknown_texts_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_unknown_texts_are_accepted_on_request_and_marked(tmp_path: Path) -> None:
     found = search(tmp_path, UPSTREAM_FILE, allow_unknown=True)
-    assert (found.standing, found.texts) == ("unknown", INVENTED)
+    assert (found.wording.standing, found.texts) == ("unknown", INVENTED)
 
 
 @pytest.mark.usefixtures("known")
 def test_known_texts_are_taken_in_the_flavor_asked_for(tmp_path: Path) -> None:
     assert search(tmp_path, WIDE, "nemo-skills").texts == INVENTED
-    assert search(tmp_path, WIDE, "specdec_bench").standing == "known"
+    assert search(tmp_path, WIDE, "specdec_bench").wording.standing == "known"
 
 
 @pytest.mark.usefixtures("known")
@@ -176,8 +176,8 @@ def test_installed_packages_are_searched_without_importing_them(
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     for name in ("nemo_skills", "aiperf"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    assert search(tmp_path, None).origin.startswith("installed nemo_skills, sha256 ")
-    assert search(tmp_path, None, "specdec_bench").origin.startswith("installed aiperf, sha256 ")
+    assert search(tmp_path, None).wording.origin.startswith("installed nemo_skills, sha256 ")
+    assert search(tmp_path, None, "specdec_bench").wording.origin.startswith("installed aiperf, sha256 ")
 
 
 def test_where_nothing_is_found_the_message_says_what_to_do(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def pinned(hub: StandIn, known: None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_the_pinned_file_is_fetched_once_and_serves_both_flavors(pinned: str, hub: StandIn, tmp_path: Path) -> None:
     fetcher = Fetcher(endpoint=hub.url, patience=Patience(sleep=lambda _: None))
-    assert find_texts(fetcher, Cache(tmp_path), "specdec_bench").standing == "known"
+    assert find_texts(fetcher, Cache(tmp_path), "specdec_bench").wording.standing == "known"
     offline = Fetcher(endpoint=hub.url, offline=True)
     assert find_texts(offline, Cache(tmp_path), "nemo-skills").texts == INVENTED
     assert len(hub.log) == 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
-from nemo_skills_specdec.prompts.speed_bench.schema import Flavor, RawRow, not_found, number_at
+from nemo_skills_specdec.prompts.speed_bench.schema import Flavor, RawRow, number_at, record_of
 from nemo_skills_specdec.prompts.speed_bench.sources.plain_files import records_at
 from nemo_skills_specdec.prompts.speed_bench.texts import Texts
 from nemo_skills_specdec.prompts.speed_bench.tokens import Encoder, fitted
@@ -23,9 +23,7 @@ def load_stackselect(rows: Sequence[RawRow], access: Access, rules: Rules) -> Co
 
     def turns(row: RawRow) -> list[str]:
         encoder, budget = rules.measure(row)
-        record = records.get((row.source, row.src_id))
-        if record is None:
-            raise not_found(row, row.source)
+        record = record_of(row, records, (row.source, row.src_id), row.source)
         answers = [str(answer) for answer in record["all_answers"]]
         prompt = selection(
             str(record["question"]), answers, str(record["answer"]), budget, encoder, rules.texts, rules.flavor
@@ -44,12 +42,8 @@ def selection(
     whole is cut to the budget afterwards, which may cost the closing question.
 
     Args:
-        question: the question.
-        answers: all answers.
         right: designation of the right answer, e.g. `A3`.
         budget: tokens that the prompt may have.
-        encoder: counts them.
-        texts: the wording.
         flavor: where the right answer is put before the others, `nemo-skills` puts it before *each* of them, as the
             upstream script does because its answers are an array and not a list.
     """

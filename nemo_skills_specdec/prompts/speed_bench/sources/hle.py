@@ -12,7 +12,7 @@ from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prompts.hub.access import Access, Table
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
-from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, not_found
+from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, record_of
 from nemo_skills_specdec.prompts.speed_bench.texts import Texts
 from nemo_skills_specdec.prompts.speed_bench.tokens import Encoder
 
@@ -35,13 +35,7 @@ def load(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
 
 def _alone(rows: Sequence[RawRow], table: Table) -> Completer:
     records = table.find("id", {row.src_id for row in rows}, ["question"])
-
-    def turns(row: RawRow) -> list[str]:
-        if row.src_id not in records:
-            raise not_found(row, table.name)
-        return [str(records[row.src_id]["question"])]
-
-    return turns
+    return lambda row: [str(record_of(row, records, row.src_id, table.name)["question"])]
 
 
 def _with_examples(
@@ -65,9 +59,7 @@ def _with_examples(
         return known[record["id"]]
 
     def turns(row: RawRow) -> list[str]:
-        if row.src_id not in asked:
-            raise not_found(row, f"the half of {REPOSITORY} that questions are taken from")
-        record = asked[row.src_id]
+        record = record_of(row, asked, row.src_id, f"the half of {REPOSITORY} that questions are taken from")
         category = str(record["category"])
         try:
             head = encoder.encode(texts.hle_head + category + texts.hle_tail)

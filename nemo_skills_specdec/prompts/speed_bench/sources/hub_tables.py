@@ -9,7 +9,7 @@ from typing import Any
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
-from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, last_number, not_found, unknown_form
+from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, number_at, record_of, unknown_form
 from nemo_skills_specdec.prompts.speed_bench.templates import filled
 from nemo_skills_specdec.prompts.speed_bench.texts import Texts, rendered
 
@@ -27,9 +27,8 @@ def _by_key(repo_id: str, revision: str, config: str | None, *, key: str, column
         records = table.find(key, {row.src_id for row in rows}, [column])
 
         def turns(row: RawRow) -> list[str]:
-            if row.src_id not in records:
-                raise not_found(row, table.name)
-            return [filled(row.template, **{field: records[row.src_id][column]})]
+            record = record_of(row, records, row.src_id, table.name)
+            return [filled(row.template, **{field: record[column]})]
 
         return turns
 
@@ -40,9 +39,9 @@ def _load_opus(rows: Sequence[RawRow], access: Access, rules: Rules) -> Complete
     """Sentence pairs by language pair and number, from e.g. `opus_de-en_12`."""
     pairs: dict[str, dict[int, dict[str, Any]]] = {}
     for pair in {_pair(row) for row in rows}:
-        numbers = {last_number(row) for row in rows if _pair(row) == pair}
+        numbers = {number_at(row, -1) for row in rows if _pair(row) == pair}
         pairs[pair] = access.table(_OPUS, _OPUS_REVISION, pair).rows(numbers, ["translation"])
-    return lambda row: [filled(row.template, question=pairs[_pair(row)][last_number(row)]["translation"])]
+    return lambda row: [filled(row.template, question=pairs[_pair(row)][number_at(row, -1)]["translation"])]
 
 
 def _pair(row: RawRow) -> str:
@@ -81,7 +80,7 @@ def _questions_of(row: RawRow) -> range:
 
 def _load_chatrag(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
     """Conversations by their number, counted through both configs."""
-    wanted = {last_number(row) for row in rows}
+    wanted = {number_at(row, -1) for row in rows}
     records: dict[int, dict[str, Any]] = {}
     first = 0
     for config in _CHATRAG_CONFIGS:
@@ -92,7 +91,7 @@ def _load_chatrag(rows: Sequence[RawRow], access: Access, rules: Rules) -> Compl
         first += count
     if wanted - set(records):
         raise DataError(f"{_CHATRAG} has {first} rows, but number {max(wanted)} was requested; was the source changed?")
-    return lambda row: conversation(records[last_number(row)], rules.texts)
+    return lambda row: conversation(records[number_at(row, -1)], rules.texts)
 
 
 def conversation(record: dict[str, Any], texts: Texts) -> list[str]:

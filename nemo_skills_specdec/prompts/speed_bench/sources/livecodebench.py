@@ -16,7 +16,7 @@ from nemo_skills_specdec.prompts.hub.access import Access, Origin
 from nemo_skills_specdec.prompts.hub.http import ChangedError
 from nemo_skills_specdec.prompts.hub.repository import Repository
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
-from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, not_found
+from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, record_of
 from nemo_skills_specdec.prompts.speed_bench.templates import filled
 
 _REPOSITORY = "livecodebench/code_generation_lite"
@@ -46,9 +46,7 @@ def load(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
     problems = find_problems(access, {row.src_id for row in rows})
 
     def turns(row: RawRow) -> list[str]:
-        if row.src_id not in problems:
-            raise not_found(row, _REPOSITORY)
-        problem = problems[row.src_id]
+        problem = record_of(row, problems, row.src_id, _REPOSITORY)
         return [filled(row.template, question=problem.question_content, starter_code=problem.starter_code)]
 
     return turns

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.speed_bench.rules import Completer, Rules, Source
-from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, last_number, numbers_in
+from nemo_skills_specdec.prompts.speed_bench.schema import RawRow, number_at, numbers_in
 from nemo_skills_specdec.prompts.speed_bench.texts import Texts, rendered
 from nemo_skills_specdec.prompts.speed_bench.tokens import fitted
 
@@ -52,8 +52,8 @@ def records_at(
 
 def _load_mtbench101(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:
     """Conversations, of which the user's side is taken."""
-    records = records_at(access, [(row.source, last_number(row)) for row in rows], "MT-Bench-101", ["history"])
-    return lambda row: [str(entry["user"]) for entry in records[row.source, last_number(row)]["history"]]
+    records = records_at(access, [(row.source, number_at(row, -1)) for row in rows], "MT-Bench-101", ["history"])
+    return lambda row: [str(entry["user"]) for entry in records[row.source, number_at(row, -1)]["history"]]
 
 
 def _load_bamboo(rows: Sequence[RawRow], access: Access, rules: Rules) -> Completer:

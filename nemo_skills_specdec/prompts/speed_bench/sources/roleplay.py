@@ -68,8 +68,6 @@ def scene(record: Mapping[str, Any], texts: Texts, order: Sequence[str] | None) 
     """The prompt: who to play, what happens, who else is there.
 
     Args:
-        record: a CoSER record.
-        texts: the wording.
         order: of the other characters; None takes the record's.
     """
     import numpy as np
