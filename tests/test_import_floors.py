@@ -19,8 +19,8 @@ FLOORS = [
     {"records"},
     {"engines", "client"},
     {"measurement", "prompts", "logs", "trees"},
-    {"launch", "report", "compare", "prepare_data"},
-    {"evaluator", "studies"},
+    {"launch", "compare", "prepare_data"},
+    {"evaluator", "studies", "report"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -30,7 +30,7 @@ HEAVY = [
     "pyarrow",
     "aiohttp",
     "hydra",
-    "plotly",
+    "vl_convert",
     "datasets",
     "torch",
     "tokenizers",

@@ -16,6 +16,7 @@ from nemo_skills_specdec.cli.experiment import experiment
 from nemo_skills_specdec.cli.export import export
 from nemo_skills_specdec.cli.parse_log import parse_log
 from nemo_skills_specdec.cli.prepare import prepare
+from nemo_skills_specdec.cli.report import report
 from nemo_skills_specdec.cli.serve import serve
 from nemo_skills_specdec.cli.sweep import sweep
 from nemo_skills_specdec.cli.tree import tree
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("eval")(eval_command)
 app.command()(doctor)
+app.command()(report)
 app.command()(compare)
 app.command()(advise)
 app.command()(diff)

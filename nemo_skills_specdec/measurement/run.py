@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,10 +109,7 @@ def load_run(directory: Path | str) -> Run:
         DataError: it is none, or a file of it cannot be read.
     """
     path = Path(directory)
-    if not (path / METRICS).is_file():
-        raise DataError(f"{path} is not a finished run: it holds no {METRICS}")
-    manifest = _decoded(path / MANIFEST, Manifest)
-    evaluation = _decoded(path / METRICS, Evaluation)
+    manifest, evaluation = load_result(path)
     rows = _read(path / OUTPUT, msgspec.json.Decoder(OutputRow).decode_lines)
     for record in (record for row in rows for record in row.requests):
         # Version 0.1 said only in its error that a request had been interrupted.
@@ -124,13 +121,39 @@ def load_run(directory: Path | str) -> Run:
     return Run(directory=path, manifest=manifest, evaluation=evaluation, rows=rows, snapshots=snapshots)
 
 
+def load_result(directory: Path) -> tuple[Manifest, Evaluation]:
+    """Reads what a run directory says of the run as a whole, without its answers.
+
+    Raises:
+        DataError: it is none, or a file of it cannot be read.
+    """
+    if not (directory / METRICS).is_file():
+        raise DataError(f"{directory} is not a finished run: it holds no {METRICS}")
+    return _decoded(directory / MANIFEST, Manifest), _decoded(directory / METRICS, Evaluation)
+
+
+def output_lines(directory: Path, kind: type[Kind]) -> Iterator[Kind]:
+    """Reads the prompts of a run directory one by one, as far as `kind` has fields for them.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    path, decoder = directory / OUTPUT, msgspec.json.Decoder(kind)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield _read(path, decoder.decode, line)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _decoded(path: Path, kind: type[Kind]) -> Kind:
     return _read(path, msgspec.json.Decoder(kind).decode)
 
 
-def _read(path: Path, decode: Callable[[bytes], Kind]) -> Kind:
+def _read(path: Path, decode: Callable[[bytes], Kind], content: bytes | None = None) -> Kind:
     try:
-        return decode(path.read_bytes())
+        return decode(path.read_bytes() if content is None else content)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.MsgspecError, RecursionError) as error:

@@ -1,0 +1,150 @@
+"""The report in a real browser: everything is drawn, nothing is loaded, hover tells what `metrics.json` holds."""
+
+import json
+import os
+import shutil
+
+import pytest
+from report_runs import record, usual_records, write_run
+
+from nemo_skills_specdec.report.files import report_on_run
+
+CHROMIUM = os.environ.get("SPECDEC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the PATH, and SPECDEC_CHROMIUM is not set"),
+]
+HOSTILE = "<script>document.title='bad'</script>\"'\u202eevil\u202c " + "x" * 10_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a file; gives its page and what went wrong or was asked for on the way."""
+    contexts = []
+
+    def open_file(path, **options):
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+        contexts.append(context)
+        page, told = context.new_page(), []
+        page.on("console", lambda message: told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("request", lambda request: told.append(request.url) if request.url[:5] != "data:" else None)
+        page.goto(path.resolve().as_uri())
+        page.wait_for_selector("html[data-drawn]", timeout=60_000)
+        assert told.pop(0) == path.resolve().as_uri()
+        return page, told
+
+    yield open_file
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return report_on_run(write_run(tmp_path_factory.mktemp("browser") / "run", usual_records()))
+
+
+def test_every_plot_is_drawn_and_nothing_is_loaded_or_complained_about(opened, report):
+    page, told = opened(report)
+    drawn = page.eval_on_selector_all(".plot", "all => all.map(e => [e.dataset.drawn, !!e.querySelector('svg path')])")
+    assert len(drawn) >= 12
+    assert drawn == [["yes", True]] * len(drawn)
+    assert told == []
+
+
+def test_hover_tells_the_figures_of_the_metrics_file(opened, report):
+    page, _ = opened(report)
+    stored = json.loads((report.parent / "metrics.json").read_text())["categories"]
+    seen = {}
+    points = page.query_selector_all(
+        "[data-plot='acceptance-length-by-category'] path[role=graphics-symbol][aria-label]"
+    )
+    for point in points:
+        point.scroll_into_view_if_needed()
+        point.hover()
+        lines = dict(line.split(": ", 1) for line in page.inner_text("#tip").splitlines())
+        seen[lines["category"]] = lines["acceptance length"], lines["verification steps"]
+    wanted = {}
+    for name, part in stored.items():
+        acceptance = part["acceptance"]
+        low, high = acceptance["intervals"]["acceptance_length"]
+        told = f"{acceptance['acceptance_length']:.3f} ({low:.3f} to {high:.3f})"
+        wanted[name] = told, str(acceptance["num_drafts"])
+    assert seen == wanted
+
+
+def test_the_percentiles_on_hover_are_those_of_the_metrics_file(opened, report):
+    page, _ = opened(report)
+    stored = json.loads((report.parent / "metrics.json").read_text())["overall"]["speed"]["end_to_end_seconds"]
+    labels = page.eval_on_selector_all(
+        "[data-plot='end-to-end'] path[role=graphics-symbol][aria-label^=percentile]",
+        "all => all.map(e => e.getAttribute('aria-label'))",
+    )
+    told = {label.splitlines()[0].split(": ")[1]: label.splitlines()[1].split(": ")[1] for label in labels}
+    assert told == {name: f"{1000 * stored[name]:.3g} ms" for name in ("p50", "p90", "p99")}
+
+
+def test_arrow_keys_read_the_points_and_escape_hides_them(opened, report):
+    page, _ = opened(report)
+    page.focus("[data-plot='acceptance-length-by-category']")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#tip").startswith("category: coding")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#tip").startswith("category: math")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#tip")
+
+
+def test_a_term_tells_its_meaning_on_hover_and_on_focus(opened, report):
+    page, _ = opened(report)
+    page.hover(".headline dfn >> nth=0")
+    assert "1 + A / D" in page.inner_text("#tip")
+    page.mouse.move(0, 0)
+    page.focus(".headline dfn >> nth=0")
+    assert "1 + A / D" in page.inner_text("#tip")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_follows_the_colour_scheme_of_the_reader(opened, report, scheme):
+    page, _ = opened(report, color_scheme=scheme)
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    label = page.evaluate("getComputedStyle(document.querySelector('.plot svg text')).fill")
+    assert (paper, label) == {
+        "light": ("rgb(255, 255, 255)", "rgb(87, 96, 106)"),
+        "dark": ("rgb(20, 23, 28)", "rgb(157, 167, 179)"),
+    }[scheme]
+    page.click("#scheme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(opened, report):
+    page, _ = opened(report, viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    widths = page.eval_on_selector_all(".plot svg", "all => all.map(e => e.getBoundingClientRect().width)")
+    assert max(widths) <= 360
+
+
+def test_hostile_names_are_text_and_do_no_harm(opened, tmp_path):
+    records = [record(i, HOSTILE if i % 2 else "qa") for i in range(12)]
+    run = write_run(tmp_path / "run", records, benchmark=HOSTILE, model=HOSTILE, method=HOSTILE)
+    page, told = opened(report_on_run(run), viewport={"width": 390, "height": 800})
+    assert told == []
+    assert page.title() != "bad"
+    assert page.inner_text("h1").startswith("<script>document.title='bad'</script>")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_it_prints_in_light_colours(opened, report):
+    page, _ = opened(report, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf()[:4] == b"%PDF"
