@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nemo_skills_specdec import __version__
-from nemo_skills_specdec.measurement.result import Evaluation, Part, Percentiles
+from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.run import load_result, output_lines
 from nemo_skills_specdec.measurement.run_directory import Manifest
+from nemo_skills_specdec.measurement.speed import Percentiles
 from nemo_skills_specdec.records import Acceptance
 from nemo_skills_specdec.report.answers import PromptLine, read_answers
 from nemo_skills_specdec.report.page import Headline, Page, PageTable, Section, ShellLine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nemo_skills_specdec.measurement.result import Percentiles, Speed
+from nemo_skills_specdec.measurement.speed import Percentiles, Speed
 from nemo_skills_specdec.report.answers import Answers
 from nemo_skills_specdec.report.plot import Column, Kind, Plot, PlotRow, value_text, with_tips
 from nemo_skills_specdec.report.shapes import distribution, lines

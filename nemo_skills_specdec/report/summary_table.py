@@ -7,7 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nemo_skills_specdec.measurement.result import Evaluation, Part, Percentiles
+from nemo_skills_specdec.measurement.result import Evaluation, Part
+from nemo_skills_specdec.measurement.speed import Percentiles
 from nemo_skills_specdec.records import Acceptance
 
 OVERALL = "overall"
