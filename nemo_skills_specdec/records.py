@@ -122,6 +122,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
         tpot_seconds: (last chunk - first chunk) / (completion_tokens - 1); None where not streamed or below two tokens.
         inter_chunk_seconds: mean time between chunks. Under speculation a chunk holds several tokens, so this is not
             an inter-token latency.
+        cached_prompt_tokens: of the prompt, those in the server's prefix cache; None where its usage does not tell.
         chunk_microseconds: when the chunks arrived, as unsigned 32-bit integers, little-endian (base64 in JSON): the
             first from sending, which is TTFT, each other from the one before. None where there are no such times.
         samples: answers that were asked for, the API's `n`; tokens are those of all of them together.
@@ -148,6 +149,7 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     reasoning: str | None = None
     finish_reason: str | None = None
     prompt_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
     completion_tokens: int | None = None
     start_time: float = 0.0
     end_time: float = 0.0

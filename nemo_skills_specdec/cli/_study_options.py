@@ -87,6 +87,14 @@ class LoadFlags(msgspec.Struct, frozen=True, kw_only=True):
             min=1, help="Warm-up requests before the measurement. Default: the number in flight.", rich_help_panel=LOAD
         ),
     ] = None
+    fresh_cache: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-cache",
+            help="Empty the prefix cache of a running server before each run; it is before repetitions.",
+            rich_help_panel=LOAD,
+        ),
+    ] = False
     load: Annotated[
         str | None,
         typer.Option(
@@ -151,7 +159,8 @@ def base_of(
         },
     }
     given = {name: without_gaps(part) for name, part in parts.items()}
-    return {**{name: part for name, part in given.items() if part}, **without_gaps({"warmup": load.warmup})}
+    own = without_gaps({"warmup": load.warmup, "fresh_cache": load.fresh_cache})
+    return {**{name: part for name, part in given.items() if part}, **own}
 
 
 def without_gaps(fields: Mapping[str, Any]) -> dict[str, Any]:

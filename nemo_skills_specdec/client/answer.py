@@ -78,6 +78,8 @@ def _with_totals(answer: Answer) -> Answer:
     usage = answer.response.get("usage")
     if isinstance(usage, dict):
         answer.prompt_tokens = _count(usage.get("prompt_tokens"))
+        details = usage.get("prompt_tokens_details")
+        answer.cached_prompt_tokens = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
         answer.completion_tokens = _count(usage.get("completion_tokens"))
     return answer
 

@@ -185,6 +185,7 @@ class Answer(msgspec.Struct, kw_only=True):
     finish_reason: str | None = None
     response_id: str | None = None
     prompt_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
     completion_tokens: int | None = None
     first_content: int | None = None
     last_content: int | None = None

@@ -132,6 +132,7 @@ def to_record(exchange: Exchange, answer: Answer, samples: int = 1) -> RequestRe
         reasoning=answer.reasoning,
         finish_reason=answer.finish_reason,
         prompt_tokens=None if rejected else answer.prompt_tokens,
+        cached_prompt_tokens=None if rejected else answer.cached_prompt_tokens,
         completion_tokens=None if rejected else answer.completion_tokens,
         usage_rejected=rejected,
         samples=samples,

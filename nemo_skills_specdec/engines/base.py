@@ -40,6 +40,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
         statistics_since: the first version that can be made to tell acceptance for each request.
         hidden_method: how a server that does not name its method is made to; empty if it always does.
         cache_reset: path to POST to that empties what the server remembers of earlier prompts; None if there is none.
+        cache_cure: what to do where that path is missing.
         several_samples: what several samples per request (`n`) do to the numbers.
         extra_requests_with_samples: requests counted on top of the samples of one request with `n` > 1.
     """
@@ -55,6 +56,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     statistics_since: tuple[int, ...] | None = None
     hidden_method: str = ""
     cache_reset: str | None = None
+    cache_cure: str = "restart the server"
     several_samples: str = ""
     extra_requests_with_samples: int = 0
 
@@ -121,6 +123,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
         requests: requests that ended.
         first_tokens: sequences that produced a first token.
         decode_steps: decode steps summed over sequences, with or without drafts.
+        cached_prompt_tokens: tokens of prompts that were in the prefix cache and not computed.
         busy_before: requests running or waiting at the first snapshot.
     """
 
@@ -129,6 +132,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     generation_tokens: int | None = None
     first_tokens: int | None = None
     decode_steps: int | None = None
+    cached_prompt_tokens: int | None = None
     busy_before: int | None = None
     busy_after: int | None = None
 

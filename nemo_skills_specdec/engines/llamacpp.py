@@ -46,6 +46,7 @@ FACTS = EngineFacts(
     owners=("llamacpp",),
     metrics_flag="--metrics",
     speculate="start the server with --spec-type (such as ngram-simple) or a draft model (-md)",
+    cache_cure="give --extra-body '{\"cache_prompt\": false}', with which it computes every prompt anew",
     several_samples="the statistics of llama.cpp are those of the first sample alone",
 )
 
@@ -77,6 +78,7 @@ def _traffic(deltas: Mapping[str, CounterDifference], before: Sequence[Samples],
     computed, cached = totals.get("computed_prompt_tokens"), totals.get("cached_prompt_tokens")
     return Traffic(
         prompt_tokens=computed + (cached or 0) if computed is not None else None,
+        cached_prompt_tokens=cached,
         generation_tokens=totals.get("generation_tokens"),
         busy_before=gauge_total(before, BUSY),
         busy_after=gauge_total(after, BUSY),

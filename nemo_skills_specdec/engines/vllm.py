@@ -36,6 +36,7 @@ TRAFFIC = {
     "generation_tokens": "vllm:generation_tokens_total",
     "prompt_tokens": "vllm:prompt_tokens_total",
     "requests": "vllm:request_success_total",
+    "cached_prompt_tokens": "vllm:prefix_cache_hits_total",
     "first_tokens": "vllm:time_to_first_token_seconds_count",
     "decode_steps": "vllm:inter_token_latency_seconds_count",
 }
@@ -81,6 +82,7 @@ FACTS = EngineFacts(
     statistics_since=STATISTICS_SINCE,
     hidden_method="vLLM reports it with VLLM_SERVER_DEV_MODE=1",
     cache_reset="/reset_prefix_cache",
+    cache_cure="start vLLM with VLLM_SERVER_DEV_MODE=1, or restart it",
     several_samples="vLLM gives no per-request statistics",
 )
 

@@ -25,16 +25,21 @@ def can_be_reused(started: Started, method: Method) -> bool:
     return started.engine != "llamacpp" and method.name != "suffix"
 
 
-def empty_caches(started: Started) -> str | None:
+def empty_caches(started: Started, engine: str | None = None) -> str | None:
     """Empties the server's caches between two runs.
+
+    Args:
+        engine: of a server that somebody else started, as detected; without it such a server is left alone.
 
     Returns:
         None if they are empty now; otherwise why not, in one line.
     """
-    path = ENGINES[started.engine].FACTS.cache_reset if started.engine in ENGINES else None
+    engine = engine or started.engine
+    facts = ENGINES[engine].FACTS if engine in ENGINES else None
+    path = facts.cache_reset if facts is not None else None
     if path is None:
         # The embedded engine has none; a server of somebody else is not ours to change.
-        return None if started.engine == "embedded" else "its caches may hold the prompts of an earlier run"
+        return None if engine == "embedded" else "its caches may hold the prompts of an earlier run"
     problem = ""
     for _ in range(_ATTEMPTS):
         answer = fetch(f"{started.base_url}{path}", started.headers, 30.0, body=b"", tls=started.tls)

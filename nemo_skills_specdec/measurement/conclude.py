@@ -22,6 +22,7 @@ from nemo_skills_specdec.measurement.checks import (
 )
 from nemo_skills_specdec.measurement.evidence import Evidence
 from nemo_skills_specdec.measurement.load_checks import check_load
+from nemo_skills_specdec.measurement.prompt_cache import check_prompt_cache
 from nemo_skills_specdec.measurement.request_statistics import (
     has_statistics,
     per_request_counts,
@@ -76,9 +77,9 @@ def conclude(evidence: Evidence) -> Evaluation:
     if not conditions.speculates:
         findings = [finding for finding in findings if finding.code != "speculation_off"]
     if {finding.code for finding in findings} & NOT_OURS:
-        whole.reading = _without_steps(whole.reading)
+        whole.reading = _without_others(whole.reading)
         for part in categories.values():
-            part.reading = _without_steps(part.reading)
+            part.reading = _without_others(part.reading)
     evaluation = evaluation_of(
         conditions.benchmark,
         whole,
@@ -90,15 +91,17 @@ def conclude(evidence: Evidence) -> Evaluation:
         concurrency=conditions.concurrency if conditions.request_rate is None else None,
     )
     overall = evaluation.overall.acceptance
+    overall.findings += check_prompt_cache(records, evaluation.overall.prompt_cache)
     overall.findings += [*check_outcome(overall, request, info), *_check_macro(evaluation)]
     return evaluation
 
 
-def _without_steps(reading: CounterReading | None) -> CounterReading | None:
-    """A reading without its decode steps, since they are not ours alone."""
+def _without_others(reading: CounterReading | None) -> CounterReading | None:
+    """A reading without its decode steps and cached prompts, since they are not ours alone."""
     if reading is None:
         return None
-    return msgspec.structs.replace(reading, traffic=msgspec.structs.replace(reading.traffic, decode_steps=None))
+    ours = msgspec.structs.replace(reading.traffic, decode_steps=None, cached_prompt_tokens=None)
+    return msgspec.structs.replace(reading, traffic=ours)
 
 
 def _check_macro(evaluation: Evaluation) -> list[Finding]:

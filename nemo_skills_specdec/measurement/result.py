@@ -13,6 +13,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import AcceptanceCounts, reached_conditional_rates
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import acceptance_of_reading
+from nemo_skills_specdec.measurement.prompt_cache import PromptCache, prompt_cache_of
 from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts, reached_in
 from nemo_skills_specdec.measurement.speed import Speed, SteadyState, speed_of, steady_state_of
 from nemo_skills_specdec.measurement.speed_options import SpeedOptions
@@ -27,6 +28,7 @@ class Part(msgspec.Struct, kw_only=True):
     """The figures of a category, or of everything.
 
     Attributes:
+        prompt_cache: tokens of the prompts that the server had in its prefix cache; None if nothing tells.
         steady_state: without ramp-up and tail; None unless asked for, or if the asked number was never in flight.
     """
 
@@ -36,6 +38,7 @@ class Part(msgspec.Struct, kw_only=True):
     acceptance: Acceptance
     speed: Speed
     steady_state: SteadyState | None = None
+    prompt_cache: PromptCache | None = None
 
 
 class Evaluation(msgspec.Struct, kw_only=True):
@@ -120,6 +123,7 @@ def part_of(measured: Measured, acceptance: Acceptance, options: SpeedOptions) -
         num_failed=sum(record.error is not None for record in measured.records),
         acceptance=acceptance,
         speed=speed_of(measured.records, measured.wall_seconds, options),
+        prompt_cache=prompt_cache_of(measured.records, measured.reading),
     )
 
 

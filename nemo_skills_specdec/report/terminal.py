@@ -128,6 +128,10 @@ def _speed(overall: Part) -> list[Text]:
     ]
     if speed.mean_concurrency is not None:
         lines.append(f"in flight: {speed.mean_concurrency:.1f} on average, {_count(speed.peak_concurrency)} at most")
+    cache = overall.prompt_cache
+    if cache is not None and cache.cached_tokens:
+        told = f"{cache.cached_tokens} of {cache.prompt_tokens} ({100 * cache.fraction:.0f} %)"
+        lines.append(f"prompt tokens from the prefix cache: {told}")
     if speed.user_tokens_per_second is not None:
         ttft = f", TTFT {_milliseconds(speed.ttft_seconds.p50)}" if speed.ttft_seconds else ""
         lines.append(

@@ -132,6 +132,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         seed: of the intervals.
         max_failed: share of failed requests above which the numbers are invalid.
         speed: how speed is summed up.
+        fresh_cache: whether the prefix cache of a running server is emptied before the run; one started here is empty.
         repeat: number of the repetition, from 0; runs that differ in nothing else show the spread from run to run.
     """
 
@@ -147,6 +148,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_failed: float = 0.05
     repeat: int = 0
     speed: SpeedOptions = SpeedOptions()
+    fresh_cache: bool = False
 
     @property
     def label(self) -> str:

@@ -16,10 +16,11 @@ from nemo_skills_specdec.client.body import count_turns
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.fetch import public_url
-from nemo_skills_specdec.engines.registry import tells_per_request
+from nemo_skills_specdec.engines.registry import ENGINES, tells_per_request
 from nemo_skills_specdec.engines.remarks import REMEMBERS, UNCHECKED
 from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.files import pretty, write_atomically
+from nemo_skills_specdec.launch.caches import empty_caches
 from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.measurement.evidence import Evidence
 from nemo_skills_specdec.measurement.measure import (
@@ -154,6 +155,9 @@ def _execute(
     secrets: tuple[str, ...],
 ) -> Measurement:
     info = redacted_data(_server_info(config, started), secrets)
+    if config.fresh_cache and not flushed and started.engine == "running":
+        _empty_cache(started, info)
+        flushed = True
     if flushed:
         info.findings = [finding for finding in info.findings if finding.code != REMEMBERS]
     model = _model_name(config, info)
@@ -304,6 +308,18 @@ def _server_info(config: RunConfig, started: Started) -> ServerInfo:
     if started.engine != "running" and info.speculation == "on":
         info.method = info.method or config.method.name
     return info
+
+
+def _empty_cache(started: Started, info: ServerInfo) -> None:
+    """Empties the caches of a server that somebody else started.
+
+    Raises:
+        UsageError: it does not let itself be emptied.
+    """
+    problem = empty_caches(started, info.engine)
+    if problem is not None:
+        cure = ENGINES[info.engine].FACTS.cache_cure if info.engine is not None else "restart the server"
+        raise UsageError(f"--fresh-cache: the cache cannot be emptied ({problem}); {cure}")
 
 
 def _tls_remarks(config: RunConfig) -> list[Finding]:

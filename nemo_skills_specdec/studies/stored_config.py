@@ -30,6 +30,8 @@ def config_hash(config: RunConfig) -> str:
     ):
         if told[part][name] == usual:
             del told[part][name]
+    if not told["fresh_cache"]:
+        del told["fresh_cache"]
     # How speed is summed up changes nothing that is sent.
     del told["speed"]
     return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:12]

@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.caches import can_be_reused, empty_caches
@@ -165,11 +166,26 @@ def _serve(
         _copy_log(started.log, ready, begin, directory)
         if not waiting or outcome.interrupted:
             return
-        problem = empty_caches(started) if can_be_reused(started, config.method) else "it remembers earlier prompts"
+        problem = _emptied(started, config, waiting[0])
         if started.engine != "running" and (problem is not None or not good):
             return
-        findings, flushed = _warm(problem), problem is None
+        # With `fresh_cache` the next run empties the cache itself, or fails.
+        findings = () if waiting[0].fresh_cache and started.engine == "running" else _warm(problem)
+        flushed = problem is None
         directory = new_directory(waiting[0], study / RUNS)
+
+
+def _emptied(started: Started, done: RunConfig, following: RunConfig) -> str | None:
+    """Empties the server's caches before a further run; why they are not empty now, None if they are.
+
+    A server of somebody else is left alone, except for repetitions: they are to show noise, not what a cache does.
+    """
+    if not can_be_reused(started, done.method):
+        return "it remembers earlier prompts"
+    engine = None
+    if started.engine == "running" and following.repeat:
+        engine = detect(started.base_url, started.metrics_urls, started.headers, tls=started.tls).engine
+    return empty_caches(started, engine)
 
 
 def _run_one(

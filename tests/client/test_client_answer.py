@@ -203,3 +203,9 @@ def test_unexpected_shapes_are_read_as_unknown(value):
 
 def test_an_exchange_without_frames_gives_an_empty_answer():
     assert read_answer(exchange(streamed=False)) == Answer()
+
+
+def test_cached_tokens_of_the_prompt_are_read_from_the_usage():
+    usage = {"prompt_tokens": 40, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 24}}
+    assert body({"choices": [], "usage": usage}).cached_prompt_tokens == 24
+    assert body({"choices": [], "usage": {**usage, "prompt_tokens_details": None}}).cached_prompt_tokens is None

@@ -511,3 +511,17 @@ def test_sglangs_responses_on_an_h100_sum_up_to_the_truth(case: str) -> None:
 def test_the_findings_of_sglangs_methods_are_made_from_its_own_word() -> None:
     assert [finding.code for finding in info_of("ngram").findings] == ["sglang_ngram"]
     assert [finding.code for finding in info_of("standalone_sync").findings] == ["standalone_first_token"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "prompt_tokens", "cached"),
+    [
+        ("vllm-gpu/vllm_ngram/T0_c32_", 4117, 336),
+        ("sglang-gpu/sgl_ngram/T0_c32_", 4117, 2359),
+        ("sglang-gpu-0.5.23/ngram/T0_c32_", 27789, 0),
+        ("llamacpp/ngram-k3/", 153, 48),
+    ],
+)
+def test_the_counters_tell_how_many_tokens_of_prompts_were_cached(folder: str, prompt_tokens: int, cached: int) -> None:
+    traffic = window(f"{folder}metrics_before.txt", f"{folder}metrics_after.txt").traffic
+    assert (traffic.prompt_tokens, traffic.cached_prompt_tokens) == (prompt_tokens, cached)

@@ -178,7 +178,7 @@ def test_a_window_opens_and_closes_only_when_nothing_runs_and_nothing_more_is_co
     monkeypatch.setattr("nemo_skills_specdec.measurement.snapshots.SETTLE_SECONDS", 0)
     monkeypatch.setattr(
         "nemo_skills_specdec.measurement.snapshots.take_snapshot",
-        lambda url, headers: Snapshot(url=url, taken_at=0.0, status=200, text=texts.pop(0)),
+        lambda url, headers, tls: Snapshot(url=url, taken_at=0.0, status=200, text=texts.pop(0)),
     )
     (settled,) = take_settled_snapshots(["http://h/metrics"], {}, None)
     assert settled.text == exposition(7, 0)

@@ -13,6 +13,7 @@ COUNTERS = {
     "verify": "sglang:spec_verify_calls_total",
     "generation_tokens": "sglang:generation_tokens_total",
     "prompt_tokens": "sglang:prompt_tokens_total",
+    "cached": "sglang:cached_tokens_total",
     "requests": "sglang:num_requests_total",
     "first_tokens": "sglang:time_to_first_token_seconds_count",
     "aborted": "sglang:num_aborted_requests_total",

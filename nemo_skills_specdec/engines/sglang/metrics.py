@@ -40,8 +40,8 @@ from nemo_skills_specdec.statistics import Interval
 
 _RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")
 
-_LATE = ("aborted", "retracted")
-"""Counters that appear with the first such request; a window with any is given as bounds."""
+_LATE = ("aborted", "retracted", "cached")
+"""Counters that appear when they are first used; a window with aborted or retracted requests is given as bounds."""
 
 
 class SglangWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +274,8 @@ def _traffic(deltas: Mapping[str, CounterDifference], before: Sequence[Samples],
         prompt_tokens=totals.get("prompt_tokens"),
         generation_tokens=totals.get("generation_tokens"),
         first_tokens=totals.get("first_tokens"),
+        # Without a cached token so far there is no such series.
+        cached_prompt_tokens=totals.get("cached", 0 if "cached" not in deltas and "prompt_tokens" in totals else None),
         decode_steps=totals.get("verify"),
         busy_before=gauge_total(before, BUSY),
         busy_after=gauge_total(after, BUSY),
