@@ -32,3 +32,10 @@ def docs(session: nox.Session) -> None:
     """The site as it will be published, in site/."""
     session.install("-e", ".[test]")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(python=PYTHONS[1])
+def mutation(session: nox.Session) -> None:
+    """Mutants of the arithmetic (see `tool.mutmut` in pyproject.toml); `mutmut results` lists those that survive."""
+    session.install("-e", ".[test]", "mutmut>=3.8")
+    session.run("mutmut", "run", *session.posargs)
