@@ -10,16 +10,18 @@ not its version, decide how.
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 from nemo_skills_specdec.errors import SpecdecError, UsageError
-from nemo_skills_specdec.evaluator.server_flags import with_statistics
+from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, telling_builder
+
+# Dataset folders that were written before it had a module of its own import it from here.
+from nemo_skills_specdec.evaluator.shipping import register_package as register_package
 from nemo_skills_specdec.evaluator.task import MeasuredConversations
 
 LOG = logging.getLogger("nemo_skills.specdec")
@@ -29,21 +31,6 @@ def __getattr__(name: str) -> Any:
     if name == "GENERATION_TASK_CLASS":
         return task_class()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def register_package() -> None:
-    """Has NeMo-Skills take this package along to containers: from a checkout the repository, else the package itself.
-
-    Does nothing where there is no NeMo-Skills that could.
-    """
-    try:
-        from nemo_skills.pipeline.utils import packager
-    except ImportError:
-        return
-    package = Path(__file__).parents[1]
-    checkout = package.parent if (package.parent / ".git").exists() else package
-    if "nemo_skills_specdec" not in packager.EXTERNAL_REPOS:
-        packager.register_external_repo(packager.RepoMetadata(name="nemo_skills_specdec", path=checkout))
 
 
 def evaluates_in_own_process() -> bool:
@@ -56,21 +43,11 @@ def evaluates_in_own_process() -> bool:
         return False
 
 
-def server_command(build: Callable[..., tuple[str, int]]) -> Callable[..., tuple[str, int]]:
-    """NeMo-Skills' builder of server commands, with the flags that make the server tell what it accepts."""
-
-    def build_with_statistics(
-        *positional: Any, server_args: str = "", cluster_config: Any = None, **rest: Any
-    ) -> tuple[str, int]:
-        executor = (cluster_config or {}).get("executor")
-        files = tempfile.mkdtemp(prefix="sglang-request-metrics-") if executor == "none" else None
-        if executor in ("local", "slurm"):
-            # Where the containers of one job see the job's own folder.
-            files = f"/nemo_run/sglang-request-metrics-{uuid4().hex[:8]}"
-        arguments = with_statistics(rest.get("server_type", ""), server_args, files)
-        return build(*positional, server_args=arguments, cluster_config=cluster_config, **rest)
-
-    return build_with_statistics
+def generation_args(dataset_folder: Path) -> str:
+    """Settings of a benchmark for the generation task, `GENERATION_ARGS`."""
+    folder = str(dataset_folder).replace("\\", "\\\\").replace("'", "\\'")
+    named = shlex.quote(f"++dataset_folder='{folder}'")
+    return f"++prompt_format=openai {named}"
 
 
 @cache
@@ -87,6 +64,7 @@ def _config_class() -> type:
         max_concurrent_requests: int = 32
         metrics_urls: Any = None
         request_metrics_dir: Any = None
+        dataset_folder: Any = None
         server_wait_seconds: float = 600.0
 
         def _post_init_validate_params(self) -> None:
@@ -111,10 +89,16 @@ def task_class() -> type:
     class SpecdecTask(MeasuredConversations, GenerationTask):  # type: ignore[misc]
         """Generates, and says how many drafts were accepted on the way."""
 
+        @classmethod
+        def get_generation_default_args(cls) -> str:
+            """What NeMo-Skills asks for when it has chosen its benchmarks and before it starts a server."""
+            have_server_scripts_tell()
+            return str(super().get_generation_default_args())
+
     def get_server_command_fn() -> Callable[..., tuple[str, int]]:
         from nemo_skills.pipeline.utils import get_server_command
 
-        return server_command(get_server_command)
+        return telling_builder(get_server_command)
 
     # NeMo-Skills refuses to group jobs whose task has a builder of its own, because a group shares one server and it
     # would not know whose builder to take. Ours only adds flags, and a server with or without them serves every task,

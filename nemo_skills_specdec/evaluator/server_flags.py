@@ -6,11 +6,22 @@ it from starting. So what depends on the version is decided there, by a few word
 
 from __future__ import annotations
 
+import logging
 import re
+import tempfile
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import uuid4
 
 from nemo_skills_specdec.engines import vllm
 from nemo_skills_specdec.engines.sglang import facts as sglang
 from nemo_skills_specdec.engines.versions import version_text
+
+LOG = logging.getLogger("nemo_skills.specdec")
+
+VLLM_SERVERS = frozenset({"vllm", "vllm_multimodal", "vllm_dp_ray"})
+"""NeMo-Skills' names for servers that are vLLM."""
 
 _SPECULATES = re.compile(r"(^|\s)(-sc|--speculative)")
 
@@ -19,6 +30,53 @@ _PROBE = (
     "import sys; from importlib.metadata import version as v; from packaging.version import Version as V; "
     "n, low, high, *flags = sys.argv[1:]; print(*flags if V(low) <= V(v(n)) < V(high) else [])"
 )
+
+
+Builder = Callable[..., tuple[str, int]]
+"""NeMo-Skills' `get_server_command`: settings of a server to its command and number of tasks."""
+
+
+def telling_builder(build: Builder) -> Builder:
+    """NeMo-Skills' builder of server commands, with the flags that make the server tell what it accepts."""
+
+    @wraps(build)
+    def build_with_statistics(
+        *positional: Any, server_args: str = "", cluster_config: Any = None, **rest: Any
+    ) -> tuple[str, int]:
+        executor = (cluster_config or {}).get("executor")
+        files = tempfile.mkdtemp(prefix="sglang-request-metrics-") if executor == "none" else None
+        if executor in ("local", "slurm"):
+            # Where the containers of one job see the job's own folder.
+            files = f"/nemo_run/sglang-request-metrics-{uuid4().hex[:8]}"
+        arguments = with_statistics(rest.get("server_type", ""), server_args, files)
+        if arguments != server_args:
+            LOG.info("The server gets flags that make it tell what it accepts: --server_args=%r", arguments)
+        return build(*positional, server_args=arguments, cluster_config=cluster_config, **rest)
+
+    build_with_statistics.adds_statistics = True  # type: ignore[attr-defined]
+    return build_with_statistics
+
+
+def have_server_scripts_tell() -> None:
+    """Has the servers that `ns eval` starts tell what they accept, where it does not ask a task for their command.
+
+    Since May 2026 it builds a `ServerScript`, which calls `get_server_command` itself; nothing that a benchmark sets
+    reaches the arguments. The name that it calls is therefore replaced, in this process only.
+    """
+    try:
+        from nemo_skills.pipeline.utils.scripts import server
+    except ImportError:
+        return
+    build = getattr(server, "get_server_command", None)
+    if build is None:
+        LOG.warning(
+            "This NeMo-Skills lets nothing add flags to the servers that it starts. Add to --server_args: "
+            "for vLLM %s detailed, for SGLang %s.",
+            vllm.STATISTICS_OPTION,
+            sglang.METRICS_OPTION,
+        )
+    elif not hasattr(build, "adds_statistics"):
+        server.get_server_command = telling_builder(build)
 
 
 def with_statistics(server_type: str, server_args: str, request_files: str | None) -> str:
@@ -33,7 +91,7 @@ def with_statistics(server_type: str, server_args: str, request_files: str | Non
     if not _SPECULATES.search(own):
         return own
     added: list[str] = []
-    if server_type in ("vllm", "vllm_multimodal") and vllm.STATISTICS_OPTION not in own:
+    if server_type in VLLM_SERVERS and vllm.STATISTICS_OPTION not in own:
         added.append(_if_version("vllm", vllm.STATISTICS_SINCE, (999,), f"{vllm.STATISTICS_OPTION} detailed"))
     if server_type == "sglang":
         if sglang.METRICS_OPTION not in own.split():

@@ -55,6 +55,7 @@ class MeasuredConversations(_Base):  # type: ignore[misc]
     semaphore: asyncio.Semaphore
 
     def __init__(self, cfg: Any) -> None:
+        cfg.input_file = str(input_of(Path(str(cfg.input_file)), cfg.dataset_folder))
         super().__init__(cfg)
         self.target = target_of(cfg, getattr(self.llm, "base_url", None))
         self.job: Job | None = None
@@ -185,6 +186,18 @@ class MeasuredConversations(_Base):  # type: ignore[misc]
         LOG.info(averages)
         for remark in remarks:
             LOG.warning(remark)
+
+
+def input_of(path: Path, dataset_folder: Any) -> Path:
+    """The file of prompts: the one that was named or, without containers, that of the same name in its dataset folder.
+
+    Without containers NeMo-Skills puts a folder of its own in place of the root of the code in a job: the current
+    one or that of its installation, depending on its age. The prompts lie where the settings of the benchmark lay.
+    """
+    if path.exists() or not dataset_folder or str(dataset_folder) == "None":
+        return path
+    beside = Path(str(dataset_folder)) / path.name
+    return beside if beside.exists() else path
 
 
 def server_url(server: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ SETTINGS = {
     "chunk_id": None,
     "metrics_urls": None,
     "request_metrics_dir": None,
+    "dataset_folder": None,
     "server_wait_seconds": 5.0,
 }
 
