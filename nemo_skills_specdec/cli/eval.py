@@ -165,6 +165,15 @@ def eval_command(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Measure N times, each in a window of its own with the prompts shuffled and caches emptied, and show "
+            "the spread from run to run.",
+            rich_help_panel=LOAD,
+        ),
+    ] = 1,
     output_dir: Annotated[
         Path | None, typer.Option(help="Run directory. Default: a new one in results/.", rich_help_panel=OUTPUT)
     ] = None,
@@ -293,6 +302,11 @@ def eval_command(
         fresh_cache=fresh_cache,
         speed=parse_speed_options(percentiles, slo, steady_state),
     )
+    if repeats > 1:
+        from nemo_skills_specdec.cli import _eval_repeats
+
+        _eval_repeats.run(config, repeats, output_dir, json_output=json_output, strict=strict)
+        return
     _eval_run.run(config, output_dir, json_output=json_output, strict=strict)
 
 

@@ -29,7 +29,7 @@ from nemo_skills_specdec.compare.measured_length import (
 )
 from nemo_skills_specdec.compare.possible_lengths import RunNoise, possible_lengths
 from nemo_skills_specdec.compare.repeats import RunGroup
-from nemo_skills_specdec.compare.step_time import StepTime, fit_step_time
+from nemo_skills_specdec.compare.step_time import StepPoint, StepTime, fit_step_time
 
 
 class CategoryAdvice(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +93,7 @@ def advise(groups: Sequence[RunGroup], *, assumed_noise: float = 0.1, seed: int 
     points = length_points(counts, seed=seed)
     measured = [measured_length(cell, k) for k in sorted(cell.groups)]
     steps = [point for one in measured if (point := one.step) is not None]
-    step = fit_step_time(steps)
+    step, step_reason = _step_time(steps, cell.longest)
     baseline = next((one.tpot_seconds for one in measured if one.draft_length == 0), None)
     kept = _kept(measured)
     lengths = {point.draft_length: point.acceptance_length for point in points} or {
@@ -113,7 +113,7 @@ def advise(groups: Sequence[RunGroup], *, assumed_noise: float = 0.1, seed: int 
         lengths=points,
         forecasts=forecasts(counts),
         step=step,
-        step_reason=None if step is not None else "it takes runs with at least two draft lengths and streamed answers",
+        step_reason=step_reason,
         noise=noise,
         predictions=predictions,
         best=best_length(predictions),
@@ -133,6 +133,16 @@ def _problem(cell: Cell) -> str | None:
             if (problem := not_a_chain(group.runs[0].manifest.server, total(counts))) is not None:
                 return problem
     return None
+
+
+def _step_time(steps: Sequence[StepPoint], longest: int) -> tuple[StepTime | None, str | None]:
+    """The fitted step time, or why there is none."""
+    step = fit_step_time(steps)
+    if step is None:
+        return None, "it takes runs with at least two draft lengths and streamed answers"
+    if min(step.seconds(1), step.seconds(longest)) <= 0:
+        return None, "the line through the measured times falls below zero; they are too noisy, so measure repeats"
+    return step, None
 
 
 def _kept(measured: Sequence[MeasuredLength]) -> float:

@@ -134,7 +134,7 @@ def by_prompt(
     scale = np.log if ratio else _itself
     values = [[float(scale(total[0] / total[1])) for total in group] for group in sums]
     found = by_run(*values, run_noise=run_noise, ratio=ratio)
-    variance = _prompt_variance(groups, scale)
+    variance = prompt_variance(groups, scale)
     if variance is None:
         # Noise from run to run alone would promise a certainty that so few prompts do not give.
         return Contrast(value=found.value)
@@ -165,8 +165,16 @@ def by_run(
     return Contrast(value=means[1] - means[0], run_variance=variance, run_freedom=freedom if freedom > 0 else math.inf)
 
 
-def _prompt_variance(groups: Sequence[Sequence[Array]], scale: Callable[[Array], Array]) -> float | None:
-    """The jackknife's variance of the difference; None for too few prompts, or where one prompt is everything."""
+def prompt_variance(groups: Sequence[Sequence[Array]], scale: Callable[[Array], Array]) -> float | None:
+    """The jackknife's variance of the difference of two groups, or of the mean of one.
+
+    Args:
+        groups: for each a list of runs, arrays of shape (prompts, 2).
+        scale: g.
+
+    Returns:
+        None for too few prompts, or where one prompt is everything.
+    """
     import numpy as np
 
     prompts = len(groups[0][0])
@@ -174,7 +182,7 @@ def _prompt_variance(groups: Sequence[Sequence[Array]], scale: Callable[[Array],
         return None
     without = np.zeros(prompts)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for sign, group in zip((-1, 1), groups, strict=True):
+        for sign, group in zip((-1, 1), groups, strict=False):
             for one in group:
                 left = one.sum(axis=0) - one
                 without += sign * scale(left[:, 0] / left[:, 1]) / len(group)

@@ -1,10 +1,22 @@
-"""AL for every draft length up to the measured one, from one run.
+"""AL for every draft length up to the measured one, from one run with chain drafting.
 
-    AL(k) = 1 + sum of p_i over i < k            p_i = A_i / D, i from 0
+With G_i the steps of a run at K that accepted at least i draft tokens (G_0 = D), two assumptions give AL(k) for k < K:
 
-With chain drafting a shorter draft is the beginning of the longer one, so cutting every draft of this run after k
-tokens would have accepted exactly these. As a forecast for a run at k it is an approximation: such a run would verify
-at other places of the same text, so its later drafts start elsewhere. So each k is taken from the shortest measured
+    places alike    1 + sum of G_i / D over 1 <= i <= k
+                    exact for cutting every draft of this very run after k tokens. But a run at k would verify in other
+                    places: a long draft passes over an easy stretch in one step, so more of its steps begin at hard
+                    places, and this is too low
+    text alone      (D + A) / D(k)      D(k) = sum of G_j(k+1) over j >= 0, less G_K (1 - x)
+                    exact where the text before it alone decides whether a token is drafted rightly, as for a draft
+                    model. A stretch of R right tokens and a wrong one then takes floor(R / (k + 1)) + 1 steps at k,
+                    and a step that accepted a < K at K shows a whole stretch, or the end of one. A step that accepted
+                    all K is followed by the verifier's own token, of which nothing is known. With r tokens left over
+                    from those K + 1 after full steps, that token is taken to be drafted rightly with the chance
+                    c = G_K / G_{K-1}, as are those after it, and what is left over adds
+                    x = 1 - c + c (c^-r - 1) c^(k+1) / (1 - c^(k+1)) of a step (1 for r = 0)
+
+Drafters that go on from their own features (EAGLE, MTP) draft a later token worse than they would after verification;
+both forecasts then err on the low side, and AL(k) is the larger of the two. Each k is taken from the shortest measured
 draft that is at least k, and where two lengths were measured, the forecast of one from the other is shown beside it.
 
 It does not hold for trees, whose positions are levels and not places in one chain, nor where the draft's length varies
@@ -61,13 +73,44 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 def acceptance_curve(counts: AcceptanceCounts) -> list[float]:
     """AL(0), which is 1, AL(1) and so on up to the measured draft length; empty where positions are unknown."""
-    rates = counts.per_position_acceptance_rates
-    if rates is None:
+    if counts.per_position_acceptance_rates is None:
         return []
-    curve = [1.0]
-    for rate in rates:
-        curve.append(curve[-1] + rate)
-    return curve
+    return [1.0, *map(float, lengths_of(positions_table([counts]))[0])]
+
+
+def lengths_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AL(1) to AL(K) of many sums at once.
+
+    Args:
+        sums: shape (rows, 1 + K), each D, then A_0 to A_{K-1}.
+
+    Returns:
+        Shape (rows, K); NaN where a row has no steps.
+    """
+    import numpy as np
+
+    longest = sums.shape[1] - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alike = 1 + np.cumsum(sums[:, 1:], axis=1) / sums[:, :1]
+        text = sums.sum(axis=1, keepdims=True) / np.stack([_steps_at(sums, k) for k in range(1, longest + 1)], axis=1)
+    larger: NDArray[np.float64] = np.maximum(alike, text)
+    return larger
+
+
+def _steps_at(sums: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """D(k), the steps that a run at k would take for the same text."""
+    import numpy as np
+
+    longest = sums.shape[1] - 1
+    steps: NDArray[np.float64] = sums[:, :: k + 1].sum(axis=1)
+    rest = (longest + 1) % (k + 1)
+    if not rest:
+        return steps
+    chance = np.nan_to_num(sums[:, -1] / sums[:, -2])
+    covered = chance ** (k + 1)
+    more = np.where(chance < 1, (chance**-rest - 1) * covered / (1 - covered), rest / (k + 1))
+    steps -= sums[:, -1] * chance * (1 - np.nan_to_num(more))
+    return steps
 
 
 def length_points(measured: Mapping[int, Sequence[AcceptanceCounts]], *, seed: int = 0) -> list[LengthPoint]:
@@ -141,4 +184,4 @@ def not_a_chain(server: ServerInfo, counts: AcceptanceCounts) -> str | None:
 
 
 def _interval(table: NDArray[np.float64], k: int, seed: int) -> Interval | None:
-    return bootstrap_interval(table, lambda sums: 1 + sums[:, 1 : k + 1].sum(axis=1) / sums[:, 0], seed=seed)
+    return bootstrap_interval(table, lambda sums: lengths_of(sums)[:, k - 1], seed=seed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.compare.draft_length import positions_table
+from nemo_skills_specdec.compare.draft_length import lengths_of, positions_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def possible_lengths(
     for _, one in sorted(measured.items()):
         spent = weights @ one.decoding
         counted = weights @ positions_table(one.counts)
-        curve = 1 + np.cumsum(counted[:, 1:], axis=1) / counted[:, :1]
+        curve = lengths_of(counted)
         curves = np.hstack([curves, curve[:, curves.shape[1] :]])
         length = curve[:, -1]
         shift = np.exp(rng.standard_normal(DRAWS) * spread / math.sqrt(one.runs))

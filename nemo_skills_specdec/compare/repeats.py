@@ -13,7 +13,18 @@ from nemo_skills_specdec.measurement.run import Run, load_run
 from nemo_skills_specdec.measurement.run_directory import METRICS
 
 _PER_RUN = frozenset(
-    {"base_url", "metrics_urls", "command", "config_hash", "remarks", "request_files", "seed", "benchmark", "windows"}
+    {
+        "base_url",
+        "metrics_urls",
+        "command",
+        "config_hash",
+        "remarks",
+        "request_files",
+        "seed",
+        "order_seed",
+        "benchmark",
+        "windows",
+    }
 )
 """Arguments that differ between repeats, or that say nothing of the configuration."""
 

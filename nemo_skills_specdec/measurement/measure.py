@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         speculates: whether the server is to speculate; a baseline is not.
         max_failed: share of failed requests above which the result is invalid.
         speed: how speed is summed up.
+        order_seed: shuffles the prompts of every window; None sends them as they are given. What is sent together
+            differs from order to order, and with it batches and, on some servers, rounding.
     """
 
     base_url: str
@@ -65,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_failed: float = MAX_FAILED
     seed: int = 0
     speed: SpeedOptions = SpeedOptions()
+    order_seed: int | None = None
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,7 +315,7 @@ def _send_windows(
         hooks.snapshots(first, Edge(end="after"))
     for name, members in windows.items():
         hooks.stage(name)
-        sending = send(members, plan, info, headers, hooks.record)
+        sending = send(_ordered(members, plan.order_seed), plan, info, headers, hooks.record)
         before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info, tls)
         hooks.snapshots(taken, Edge(end="after", category=name if len(windows) > 1 else None))
         evidence.records += with_stepless_answers(_in_order(sending.records, members))
@@ -363,6 +367,10 @@ def _split(rows: Sequence[PromptRow], by_category: bool | None, *, speaks: bool)
     for row in rows:
         windows.setdefault(row.category, []).append(row)
     return windows
+
+
+def _ordered(rows: Sequence[PromptRow], seed: int | None) -> Sequence[PromptRow]:
+    return rows if seed is None else random.Random(seed).sample(rows, len(rows))
 
 
 def _in_order(records: Sequence[RequestRecord], rows: Sequence[PromptRow]) -> list[RequestRecord]:

@@ -133,7 +133,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         max_failed: share of failed requests above which the numbers are invalid.
         speed: how speed is summed up.
         fresh_cache: whether the prefix cache of a running server is emptied before the run; one started here is empty.
-        repeat: number of the repetition, from 0; runs that differ in nothing else show the spread from run to run.
+        repeat: number of the repetition; runs that differ in nothing else show the spread from run to run. 0 sends the
+            prompts as they are given, any other number shuffles them, each in its own way.
     """
 
     model: Model = Model()

@@ -175,6 +175,7 @@ def _execute(
         max_failed=config.max_failed,
         seed=config.seed,
         speed=config.speed,
+        order_seed=config.repeat or None,
     )
     send = send_with_client
     if config.load.generator == "guidellm":
