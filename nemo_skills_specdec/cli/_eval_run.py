@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from nemo_skills_specdec.cli import _eval_repeats
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.client.exchange import as_sent
@@ -35,13 +36,16 @@ def resume(directory: Path, *, json_output: bool, strict: bool) -> None:
     run(read_config(directory / CONFIG), directory, json_output=json_output, strict=strict)
 
 
-def run(config: RunConfig, output_dir: Path | None, *, json_output: bool, strict: bool) -> None:
-    """Measures, writes and reports, in this order.
+def run(config: RunConfig, output_dir: Path | None, *, repeats: int = 1, json_output: bool, strict: bool) -> None:
+    """Measures, writes and reports, in this order; several times, if that is asked for.
 
     Raises:
         UsageError: the server or the run directory cannot be used.
         typer.Exit: 1 for an invalid measurement with `--strict`, 130 after Ctrl-C.
     """
+    if repeats > 1:
+        _eval_repeats.run(config, repeats, output_dir, json_output=json_output, strict=strict)
+        return
     errors = Console(stderr=True, highlight=False)
     directory = output_dir or default_directory(config.benchmark.label)
     measured = run_once(config, directory, reporter=_reporter(errors))

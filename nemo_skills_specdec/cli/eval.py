@@ -302,12 +302,7 @@ def eval_command(
         fresh_cache=fresh_cache,
         speed=parse_speed_options(percentiles, slo, steady_state),
     )
-    if repeats > 1:
-        from nemo_skills_specdec.cli import _eval_repeats
-
-        _eval_repeats.run(config, repeats, output_dir, json_output=json_output, strict=strict)
-        return
-    _eval_run.run(config, output_dir, json_output=json_output, strict=strict)
+    _eval_run.run(config, output_dir, repeats=repeats, json_output=json_output, strict=strict)
 
 
 def _json_object(text: str | None, option: str) -> dict[str, Any]:
