@@ -21,6 +21,7 @@ from nemo_skills_specdec.cli.serve import serve
 from nemo_skills_specdec.cli.sweep import sweep
 from nemo_skills_specdec.cli.tree import tree
 from nemo_skills_specdec.cli.verify import verify
+from nemo_skills_specdec.cli.watch import watch
 from nemo_skills_specdec.errors import SpecdecError
 from nemo_skills_specdec.redaction import redacted
 
@@ -37,6 +38,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(advise)
 app.command()(diff)
+app.command()(watch)
 app.command()(serve)
 app.command()(prepare)
 app.command()(verify)

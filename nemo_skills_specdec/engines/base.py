@@ -43,6 +43,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
         cache_cure: what to do where that path is missing.
         several_samples: what several samples per request (`n`) do to the numbers.
         extra_requests_with_samples: requests counted on top of the samples of one request with `n` > 1.
+        replica_labels: labels of the engine's own that tell the replicas apart which share one endpoint.
     """
 
     name: EngineName
@@ -59,6 +60,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     cache_cure: str = "restart the server"
     several_samples: str = ""
     extra_requests_with_samples: int = 0
+    replica_labels: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:

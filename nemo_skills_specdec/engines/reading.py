@@ -64,8 +64,15 @@ def read_window(
         if snapshot.text.strip() and namespace in last.prefixes and namespace not in first.prefixes:
             told = f"{snapshot.url} had no {namespace}: series before the window, so what it counted there is unknown."
             return _nothing(name, "metrics_unreadable", told)
-    reading = ENGINES[name].read(old, new, info)
-    renamed = remarks.other_prefixes(new, ENGINES[name].FACTS)
+    return read_samples(old, new, info, name)
+
+
+def read_samples(
+    before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo | None, engine: EngineName
+) -> CounterReading:
+    """Reads what happened between two sets of one engine's samples, without its numbers where they cannot be."""
+    reading = ENGINES[engine].read(before, after, info)
+    renamed = remarks.other_prefixes(after, ENGINES[engine].FACTS)
     return _possible(msgspec.structs.replace(reading, findings=(*renamed, *reading.findings)))
 
 

@@ -23,7 +23,7 @@ UNCHECKED = Finding(
 
 _MODEL_LABELS = ("model_name", "model")
 
-_SERVER_LABELS = ("server", "instance", "pod", "backend", "replica", "WorkerId", "worker_id")
+SERVER_LABELS = ("server", "instance", "pod", "backend", "replica", "WorkerId", "worker_id")
 """What exporters and routers add to tell servers apart; an engine itself has none of them."""
 
 
@@ -53,7 +53,7 @@ def summed_up(after: Sequence[Samples], name: str) -> list[Finding]:
     label_sets = [[dict(labels) for labels in samples.series.get(name, {})] for samples in after]
     models = {_first(labels, _MODEL_LABELS) for endpoint in label_sets for labels in endpoint} - {""}
     servers = max(
-        ({_first(labels, _SERVER_LABELS) for labels in endpoint} - {""} for endpoint in label_sets),
+        ({_first(labels, SERVER_LABELS) for labels in endpoint} - {""} for endpoint in label_sets),
         key=len,
         default=set[str](),
     )

@@ -84,6 +84,7 @@ FACTS = EngineFacts(
     cache_reset="/reset_prefix_cache",
     cache_cure="start vLLM with VLLM_SERVER_DEV_MODE=1, or restart it",
     several_samples="vLLM gives no per-request statistics",
+    replica_labels=("engine",),
 )
 
 

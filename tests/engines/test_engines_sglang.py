@@ -9,6 +9,7 @@ from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading, ServerInfo
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.engines.sglang.metrics import accept_rate_from_gauge
+from nemo_skills_specdec.statistics import Interval
 
 RANK = 'tp_rank="0",pp_rank="0",moe_ep_rank="0"'
 
@@ -107,6 +108,15 @@ def test_requests_in_flight_make_it_a_bound_with_a_warning() -> None:
     reading = read(metrics(decoded=195, extra="sglang:num_running_reqs 2"))
     assert (reading.source, reading.traffic.busy_after) == ("bounds", 2)
     assert reading.findings[0].severity == "warning"
+
+
+def test_requests_in_flight_before_are_bracketed_by_what_their_last_steps_may_have_cut_off() -> None:
+    before = metrics(verify=100, generated=200, requests=10, decoded=400, extra="sglang:num_running_reqs 2")
+    after = metrics(verify=200, generated=410, requests=20, decoded=500, extra="sglang:num_running_reqs 3")
+    reading = read(after, before=before)
+    assert (reading.source, reading.findings[0].severity) == ("bounds", "info")
+    # (210 - 10) / 100, and 10 requests that cut off 3 tokens each at most; 100 tokens decoded in the window say less.
+    assert reading.acceptance_length_bounds == Interval(2.0, 2.3)
 
 
 def test_a_lower_bound_is_never_below_one() -> None:

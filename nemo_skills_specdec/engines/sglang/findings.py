@@ -18,14 +18,14 @@ def tree_drafts(topk: int | None, nodes: int | None) -> Finding:
     )
 
 
-def only_bounds(low: float, high: float, *, excess: int, requests: int, busy: bool) -> Finding:
-    """The counters bracket the acceptance length; `busy`: requests were in flight at an end of the window."""
-    in_flight = "Requests were in flight at an end of the window, so the bounds may be off. " if busy else ""
+def only_bounds(low: float, high: float, *, excess: int, requests: int, in_flight: bool) -> Finding:
+    """The counters bracket the acceptance length; `in_flight`: not surely, for requests in flight at an end."""
+    off = "Requests were in flight at an end of the window, so the bounds may be off. " if in_flight else ""
     return Finding(
         code="bounds",
-        severity="warning" if busy else "info",
+        severity="warning" if in_flight else "info",
         message=f"SGLang's counters only bracket the acceptance length: [{low:.4f}, {high:.4f}], {high - low:.4f} "
-        f"wide; the midpoint is shown. {in_flight}Ask for the statistics in each response for exact numbers.",
+        f"wide; the midpoint is shown. {off}Ask for the statistics in each response for exact numbers.",
         numbers={"low": low, "high": high, "width": high - low, "excess_tokens": excess, "requests": requests},
     )
 

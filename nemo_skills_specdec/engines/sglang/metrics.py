@@ -6,6 +6,9 @@ counted when a request ends; R tokens decoded, counted live, one (tp_rank, pp_ra
     AL_out = (G - N) / D   lower bound: one token of each request comes from its prefill; tokens cut off are missing
     AL_rt  = R / D         1 + A / D exactly with synchronous scheduling; an overlapped scheduler may add a token for
                            each finished request, which makes it an upper bound
+    AL_cut = (G - N + N (K - 1)) / D
+                           upper bound where R gives none, because requests in flight at the window's start had decoded
+                           before it: the last step of a request cuts off at most K - 1 tokens
 
 K is `speculative_num_draft_tokens`, the verified nodes including the root, so AR = (AL - 1) / (K - 1).
 The gauges hold the mean of the last `decode_log_interval` iterations and are never differenced.
@@ -53,6 +56,7 @@ class SglangWindow(msgspec.Struct, frozen=True, kw_only=True):
     decoded: int | None
     aborted: int
     retracted: int
+    busy_before: bool
     busy: bool
     nodes: int | None
     fixed_width: bool
@@ -74,6 +78,7 @@ def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo |
         decoded=deltas["decoded"].total if "decoded" in deltas else None,
         aborted=deltas["aborted"].total if "aborted" in deltas else 0,
         retracted=deltas["retracted"].total if "retracted" in deltas else 0,
+        busy_before=bool(traffic.busy_before),
         busy=bool(traffic.busy_before or traffic.busy_after),
         nodes=_nodes(after, info),
         fixed_width=not (info and info.settings.get("speculative_adaptive")),
@@ -141,6 +146,10 @@ def _from_counters(reading: CounterReading, window: SglangWindow, info: ServerIn
         "requests": window.requests,
         "realtime_decode_tokens": window.decoded,
     }
+    if window.nodes and _cut_off_is_known(window):
+        cut_off = window.requests * (window.nodes - 1)
+        most = min(window.generated - window.requests + cut_off, drafts * window.nodes)
+        return _bracketed(reading, window, max(low_tokens, drafts), max(most, low_tokens, drafts))
     if window.decoded is None:
         return remarks.with_findings(reading, own.no_upper_bound(low_tokens / drafts, numbers))
     if window.decoded < max(low_tokens, drafts):
@@ -151,7 +160,18 @@ def _from_counters(reading: CounterReading, window: SglangWindow, info: ServerIn
     excess = window.decoded - low_tokens
     if _is_exact(window, excess, info):
         return _exact(reading, window, numbers)
-    low, high = max(low_tokens / drafts, 1.0), window.decoded / drafts
+    return _bracketed(reading, window, max(low_tokens, drafts), window.decoded)
+
+
+def _cut_off_is_known(window: SglangWindow) -> bool:
+    """Whether the upper bound must, and can, come from what requests may have cut off."""
+    return bool(window.busy_before and window.nodes and window.fixed_width)
+
+
+def _bracketed(reading: CounterReading, window: SglangWindow, least: int, most: int) -> CounterReading:
+    """The reading with bounds, from the fewest and the most tokens that its steps may have emitted."""
+    drafts = window.verify or 1
+    low, high = least / drafts, most / drafts
     rates = _rates((low, high), window)
     return remarks.with_findings(
         msgspec.structs.replace(
@@ -162,7 +182,13 @@ def _from_counters(reading: CounterReading, window: SglangWindow, info: ServerIn
             acceptance_rate=(rates[0] + rates[1]) / 2 if rates else None,
             acceptance_rate_bounds=Interval(*rates) if rates else None,
         ),
-        own.only_bounds(low, high, excess=excess, requests=window.requests, busy=window.busy),
+        own.only_bounds(
+            low,
+            high,
+            excess=most - (window.generated - window.requests - window.retracted),
+            requests=window.requests,
+            in_flight=window.busy and not _cut_off_is_known(window),
+        ),
         *own.aborted_or_retracted(window.aborted, window.retracted),
     )
 
