@@ -196,7 +196,6 @@ def counts_from_steps(accepted: Sequence[int], drafted: Sequence[int]) -> Accept
     """Counts from two lists with one entry a verification step; steps that drafted nothing do not count.
 
     Args:
-        accepted: draft tokens accepted in each step.
         drafted: draft tokens proposed in each step.
 
     Raises:
@@ -220,7 +219,6 @@ def reached_per_position(
     R_0 = D, A_i <= R_i <= A_{i-1}, and the sum over requests is that over all their steps.
 
     Args:
-        accepted: draft tokens accepted in each step.
         drafted: draft tokens proposed in each step.
         draft_length: K, to give positions that were never drafted their zero; by default the longest draft.
 

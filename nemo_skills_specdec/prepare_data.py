@@ -31,7 +31,6 @@ def main(
     """Prepares a prompt set from command-line arguments, for dataset folders of NeMo-Skills.
 
     Args:
-        name: of the prompt set.
         argv: arguments, as upstream's script takes them and more; see `--help`.
         default_folder: where files go unless the arguments say otherwise.
         folder_in: makes the folder for the files in the data folder that the arguments name.

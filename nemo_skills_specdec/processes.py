@@ -69,14 +69,12 @@ def running_server(
     """Runs a server for as long as the `with` block lasts.
 
     Args:
-        arguments: the command.
         name: for messages.
         find_url: given everything printed so far, the base URL once the server is ready, else None.
         environment: added to this process's own.
         log: where its output goes; a temporary file, removed afterwards, by default.
         on_wait: called after each look with the seconds waited and the last line printed.
         hint: given everything printed by a server that failed, what the user may do about it.
-        timeouts: how long to wait for it.
 
     Raises:
         ServerError: it cannot be started, ended, or was not ready in time; the message holds the end of its log.

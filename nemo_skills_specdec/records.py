@@ -73,13 +73,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     token_ids: tuple[int, ...] = ()
 
 
-class PromptRow(msgspec.Struct, kw_only=True):
-    """One prompt: what to send, and which kind of text it is.
-
-    Attributes:
-        messages: in order. Each one that `turn_ends` names is a turn: it is sent with everything before it, and the
-            model's own answer takes the place after it.
-    """
+class PromptLabels(msgspec.Struct, kw_only=True):
+    """Which prompt it is, and which kind of text."""
 
     question_id: str
     category: str
@@ -87,6 +82,20 @@ class PromptRow(msgspec.Struct, kw_only=True):
     source: str | None = None
     src_id: str | None = None
     difficulty: str | None = None
+
+    def labels(self) -> dict[str, Any]:
+        """These alone, by name."""
+        return {name: getattr(self, name) for name in PromptLabels.__struct_fields__}
+
+
+class PromptRow(PromptLabels, kw_only=True):
+    """One prompt: what to send, and which kind of text it is.
+
+    Attributes:
+        messages: in order. Each one that `turn_ends` names is a turn: it is sent with everything before it, and the
+            model's own answer takes the place after it.
+    """
+
     multiturn: bool = False
     messages: list[Message]
 

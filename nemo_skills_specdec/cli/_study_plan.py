@@ -19,7 +19,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         files: of single runs.
-        names: of studies.
         model: a model that no study names.
         draft_model: its drafter, for every method that has one.
         methods: only these; empty for those of the study.

@@ -18,8 +18,6 @@ class BodyWriter(msgspec.Struct, frozen=True, kw_only=True):
     """What all bodies of a run have in common.
 
     Attributes:
-        head: what stands before the messages.
-        tail: what stands after them.
         separator: what joins two messages.
     """
 

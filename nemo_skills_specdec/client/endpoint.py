@@ -57,7 +57,6 @@ def read_endpoint(url: str, headers: Mapping[str, str], *, proxy_from_env: bool)
     """Everything that can be made of a full address and of headers.
 
     Args:
-        url: from `endpoint_url`.
         headers: sent with every request; they replace the usual ones of the same name.
         proxy_from_env: whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are obeyed.
 

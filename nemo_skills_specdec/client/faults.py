@@ -28,7 +28,6 @@ def broken_fault(outcome: Outcome, detail: str, *, seconds: float, size: int, ch
 
     Args:
         detail: what is known of the cause; empty where the server closed the connection.
-        seconds: the time-out.
         size: bytes that had arrived.
         chunks: of the answer, among them.
     """

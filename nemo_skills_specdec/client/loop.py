@@ -52,9 +52,7 @@ class ClientLoop:
         kernel_times: whether the kernel gave the times of arrival.
         lateness: from the arrival of bytes until they were read.
         dispatch: from when a request could be sent until it was.
-        pacer: the schedule.
         finisher: where what came back goes.
-        pool: the connections.
     """
 
     def __init__(

@@ -26,7 +26,6 @@ class Pacer:
 
     Attributes:
         started_at: when the schedule begins.
-        started: of each conversation, whether it has started.
     """
 
     def __init__(self, starts: Sequence[Start], places: int, max_seconds: float) -> None:

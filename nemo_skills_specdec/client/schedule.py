@@ -16,7 +16,6 @@ class Start(msgspec.Struct, frozen=True):
     """One start of a conversation.
 
     Attributes:
-        index: which conversation.
         offset: seconds after the beginning; None to start as soon as there is room.
     """
 

@@ -22,7 +22,6 @@ class EventStream(msgspec.Struct):
     """What a completion stream held, up to `[DONE]`.
 
     Attributes:
-        frames: the payloads of its events.
         times: when the last byte of each had arrived.
         done_at: when `[DONE]` had arrived; None if it never did.
         overlong: whether reading stopped at an event of more than `MAX_EVENT` bytes.

@@ -21,10 +21,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         context: how to check the server's certificate; None without TLS.
         turns: of each row, serialised (see `encode_turns`).
         requests: of each row, the first request as bytes.
-        starts: the schedule.
         places: conversations in flight at most.
         secrets: texts that must appear in no message.
-        streamed: whether streams were asked for.
         timeout_seconds: for one request, from sending to its last byte.
         max_seconds: no conversation starts later than this.
         answer_limit: bytes of one answer at most.
@@ -49,9 +47,6 @@ class Turn(msgspec.Struct, eq=False):
     """One turn of a prompt, to be sent or being answered. Times are seconds since the epoch.
 
     Attributes:
-        index: which prompt.
-        number: which of its turns.
-        request: the bytes to send.
         answers: the model's own answers to the turns before it, as they stand in a body.
         scheduled_at: when the schedule wanted it sent.
         ready_at: when it could have been sent: `scheduled_at`, or later when a place became free for it.

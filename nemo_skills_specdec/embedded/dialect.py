@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
 from nemo_skills_specdec.embedded.sequence import Sequence, StepOutput
 from nemo_skills_specdec.embedded.service import Channel
@@ -72,6 +73,30 @@ def reply(reply_id: str, model: str, request: GenerationRequest, channel: Channe
     """A reply begun now."""
     now = time.time()
     return Reply(reply_id, model, int(now), now, request, channel)
+
+
+def body_head(reply: Reply, chat_object: str) -> Body:
+    """The fields that begin every body and chunk; `chat_object` is its kind where the request is a chat."""
+    return {
+        "id": reply.reply_id,
+        "object": chat_object if reply.request.chat else "text_completion",
+        "created": reply.created,
+        "model": reply.model,
+    }
+
+
+def model_card(options: EmbeddedOptions, context: int, started: int) -> Body:
+    """The one entry of `GET /v1/models`."""
+    name = options.served_model_name
+    return {
+        "id": name,
+        "object": "model",
+        "created": started,
+        "owned_by": options.dialect,
+        "root": name,
+        "parent": None,
+        "max_model_len": context,
+    }
 
 
 def fresh_name() -> str:

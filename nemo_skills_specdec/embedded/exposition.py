@@ -10,7 +10,6 @@ def text(registry: CollectorRegistry, *, multiprocess: bool) -> bytes:
     """The exposition of a registry.
 
     Args:
-        registry: what to write.
         multiprocess: as prometheus_client writes the sum of several processes: no `_created` samples, and no line at
             all for a metric that has no sample yet.
     """

@@ -28,7 +28,6 @@ class RunningEmbedded(msgspec.Struct, frozen=True):
     Attributes:
         base_url: without a trailing slash and without `/v1`.
         pid: of the server process, which leads its own process group.
-        options: what it was started with.
     """
 
     base_url: str
@@ -47,7 +46,6 @@ def start(options: EmbeddedOptions, *, timeout_seconds: float = START_TIMEOUT_SE
 
     Args:
         options: the set-up; `port` 0 takes a free one.
-        timeout_seconds: how long starting may take.
 
     Raises:
         UsageError: the options contradict each other.

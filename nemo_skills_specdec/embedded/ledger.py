@@ -19,12 +19,9 @@ class RequestSteps:
 
     Attributes:
         request_id: the sequence's name; samples of one request get a suffix.
-        engine: index of the engine that decodes it.
-        prompt_tokens: tokens prefilled.
         first_tokens: 1 once the prefill has emitted its token.
         step: the engine's step number of each step.
         drafted: draft tokens of each step; 0 where the drafter had none.
-        accepted: accepted ones.
         emitted: tokens that became part of the text.
         ranks: of a tree's accepted nodes, all steps one after the other (`accepted` says how many belong to each);
             empty for chains.
@@ -59,12 +56,7 @@ class RequestSteps:
         return sum(self.accepted) + len(self.accepted) - sum(self.emitted)
 
     def histogram(self, draft_length: int, *, undrafted: bool) -> list[int]:
-        """Entry j is the number of steps that accepted exactly j tokens, j = 0..draft_length.
-
-        Args:
-            draft_length: K.
-            undrafted: count steps without a draft too.
-        """
+        """Entry j is the number of steps that accepted exactly j tokens, j = 0..draft_length."""
         counts = [0] * (draft_length + 1)
         for drafted, accepted in zip(self.drafted, self.accepted, strict=True):
             if drafted or undrafted:
@@ -136,7 +128,6 @@ class Ledger:
         """Opens an empty ledger.
 
         Args:
-            engine: index of the engine.
             positions: K, or a tree's depth; 0 without speculation.
             keep: finished requests whose steps are kept; older ones only stay in the totals.
             tree: what every step drafts; None for chains.

@@ -121,7 +121,6 @@ class Llama:
         """Folds and joins the weights.
 
         Args:
-            config: the shape.
             weights: Hugging Face names to float32 tensors.
             positions: rotary angles are tabulated for positions 0..positions-1.
 

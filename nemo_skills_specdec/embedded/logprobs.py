@@ -32,7 +32,6 @@ def token_logprobs(logits: Floats, tokens: Sequence[int], count: int, *, tempera
 
     Args:
         logits: (tokens, vocabulary), the target's in the place of each token.
-        tokens: those emitted.
         count: most likely tokens to give for each.
         temperature: what the logits are divided by; neither top-k nor top-p counts.
     """
@@ -58,7 +57,6 @@ def chat_logprobs(
 
     Args:
         items: the tokens, and what to list as `top_logprobs` of each.
-        tokenizer: writes them.
     """
 
     def entry(token: int, logprob: float) -> dict[str, Any]:

@@ -30,7 +30,6 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
         max_num_seqs: sequences decoded together, per engine; further ones wait.
         max_model_len: context in tokens, prompt and output together; None takes the model's.
         data_parallel_size: engines in this server; requests go to them in turn, and counters carry their label.
-        host: address to bind.
         port: port to bind; 0 takes a free one.
         api_key: bearer token that `/v1` asks for (and every path but health and metrics in the sglang dialect).
         protect_metrics: ask for the key on `/metrics` too.
@@ -128,7 +127,6 @@ def from_json(text: str, *, api_key: str | None) -> EmbeddedOptions:
     """Reads what `to_json` wrote, or any JSON object with some of the options.
 
     Args:
-        text: the argument.
         api_key: from the environment.
 
     Raises:

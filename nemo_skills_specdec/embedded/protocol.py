@@ -83,8 +83,6 @@ class GenerationRequest(msgspec.Struct, frozen=True):
     """One request, understood.
 
     Attributes:
-        prompt: token ids.
-        chat: whether the answer is a message.
         samples: texts of this prompt.
         top_logprobs: most likely tokens to tell beside each token; None tells no log-probabilities.
         request_id: the client's own name for the request, or None.

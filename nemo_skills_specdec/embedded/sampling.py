@@ -137,7 +137,6 @@ def verify(
         draft: k drafted tokens.
         q: the distribution each was drawn from; None where the drafter proposed it for certain.
         p: gives the target's distribution after 0..k accepted tokens; none is asked for twice.
-        uniform: draws from [0, 1).
 
     Returns:
         The number accepted, and the token that follows them.
@@ -188,7 +187,6 @@ def verify_tree(
         draft: tokens of nodes 1..N.
         q: the distribution each was drawn from, without its earlier siblings; None where proposed for certain.
         p: gives the target's distribution after each of nodes 0..N; none is asked for twice.
-        uniform: draws from [0, 1).
 
     Returns:
         The nodes accepted, from the root down, and the token that follows them.
@@ -219,11 +217,8 @@ def sample_without_replacement(
     """Draws different tokens, and gives the distribution each was drawn from.
 
     Args:
-        distribution: what to draw from.
         ranking: at least `count` different tokens; where the distribution has fewer tokens than wanted, those of these
             that were not drawn follow, proposed for certain.
-        count: tokens wanted.
-        uniform: draws from [0, 1).
     """
     tokens: list[int] = []
     distributions: list[Floats | None] = []

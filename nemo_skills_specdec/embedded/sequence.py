@@ -114,8 +114,6 @@ class StepOutput(msgspec.Struct, frozen=True):
 
     Attributes:
         prefill: the token came from the prefill, not from a decode step.
-        drafted: draft tokens verified.
-        accepted: accepted ones.
         emitted: tokens that became part of the text.
         generated: tokens of the text so far.
         text: text that became certain.
@@ -140,7 +138,6 @@ class StepReport(msgspec.Struct, frozen=True):
     """One engine step.
 
     Attributes:
-        engine: index of the engine.
         prefilled: prompt tokens computed.
         outputs: in the order they happened; at most one a sequence.
     """

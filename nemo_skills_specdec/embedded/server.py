@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from nemo_skills_specdec.embedded import sglang_dialect, vllm_dialect
-from nemo_skills_specdec.embedded.dialect import Body, Dialect, Reply, reply
+from nemo_skills_specdec.embedded.dialect import Body, Dialect, Reply, model_card, reply
 from nemo_skills_specdec.embedded.options import EmbeddedOptions, check
 from nemo_skills_specdec.embedded.protocol import (
     ChatBody,
@@ -111,8 +111,10 @@ class _Routes:
         )
 
     async def models(self, request: web.Request) -> web.Response:
-        module = vllm_dialect if self._options.dialect == "vllm" else sglang_dialect
-        return _json(module.models(self._options, self._service.models.context, self._started))
+        card = model_card(self._options, self._service.models.context, self._started)
+        if self._options.dialect == "vllm":
+            card["permission"] = []
+        return _json({"object": "list", "data": [card]})
 
     async def health(self, request: web.Request) -> web.Response:
         return web.Response(status=503 if self._service.failed else 200)
@@ -305,9 +307,7 @@ async def serve(options: EmbeddedOptions, *, ready: Callable[[str, int], None], 
     """Serves until told to stop.
 
     Args:
-        options: the set-up.
         ready: called once with host and real port, when requests are answered.
-        until: ends the server when set.
 
     Raises:
         UsageError: the address cannot be bound, the options are wrong, or the models cannot be read.

@@ -105,7 +105,6 @@ class Service:
         """Queues every sample of a request on the engine whose turn it is.
 
         Args:
-            request: the request.
             names: one for each sample.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
+from nemo_skills_specdec.embedded.dialect import Body, Reply, body_head, fresh_name, truncation, usage, usage_so_far
 from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, chat_logprobs, completion_logprobs
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
@@ -42,10 +42,7 @@ class SglangDialect:
         """The body of a response that is not streamed."""
         sequences = reply.channel.sequences
         body: Body = {
-            "id": reply.reply_id,
-            "object": "chat.completion" if reply.request.chat else "text_completion",
-            "created": reply.created,
-            "model": reply.model,
+            **body_head(reply, "chat.completion"),
             "choices": [self._choice(reply, index, sequence) for index, sequence in enumerate(sequences)],
             "usage": self._usage(sequences),
             "metadata": {"weight_version": "default"},
@@ -182,10 +179,7 @@ class SglangDialect:
             "matched_stop": ended.matched if ended else None,
         }
         return {
-            "id": reply.reply_id,
-            "object": "chat.completion.chunk" if reply.request.chat else "text_completion",
-            "created": reply.created,
-            "model": reply.model,
+            **body_head(reply, "chat.completion.chunk"),
             "choices": [] if choice is None else [{"index": index, "logprobs": None, **choice, **ending}],
         }
 
@@ -292,10 +286,3 @@ def server_info(options: EmbeddedOptions, service: Service, windows: list[Accept
         "internal_states": states,
         "version": VERSION,
     }
-
-
-def models(options: EmbeddedOptions, context: int, started: int) -> Body:
-    """Body of `GET /v1/models`."""
-    name = options.served_model_name
-    card = {"id": name, "object": "model", "created": started, "owned_by": "sglang", "root": name, "parent": None}
-    return {"object": "list", "data": [{**card, "max_model_len": context}]}

@@ -22,7 +22,6 @@ class Tokenizer:
         """Reads `tokenizer.json` and, if present, `tokenizer_config.json`.
 
         Args:
-            folder: where they are.
             size: tokens the model knows; those beyond the tokenizer's are empty text.
 
         Raises:

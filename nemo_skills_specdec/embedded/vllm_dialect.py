@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from nemo_skills_specdec.embedded.dialect import Body, Reply, fresh_name, truncation, usage, usage_so_far
+from nemo_skills_specdec.embedded.dialect import Body, Reply, body_head, fresh_name, truncation, usage, usage_so_far
 from nemo_skills_specdec.embedded.logprobs import EmittedLogprob, chat_logprobs, completion_logprobs, sampled_first
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
 from nemo_skills_specdec.embedded.protocol import GenerationRequest
@@ -38,10 +38,7 @@ class VllmDialect:
         """The body of a response that is not streamed."""
         sequences = reply.channel.sequences
         return {
-            "id": reply.reply_id,
-            "object": "chat.completion" if reply.request.chat else "text_completion",
-            "created": reply.created,
-            "model": reply.model,
+            **body_head(reply, "chat.completion"),
             "choices": [self._choice(reply, index, sequence) for index, sequence in enumerate(sequences)],
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
@@ -111,10 +108,7 @@ class VllmDialect:
 
     def _chunk(self, reply: Reply, index: int, choice: dict[str, Any] | None) -> Body:
         return {
-            "id": reply.reply_id,
-            "object": "chat.completion.chunk" if reply.request.chat else "text_completion",
-            "created": reply.created,
-            "model": reply.model,
+            **body_head(reply, "chat.completion.chunk"),
             "choices": [] if choice is None else [{"index": index, **choice}],
         }
 
@@ -155,13 +149,6 @@ def speculative_decoding(sequence: Sequence, options: EmbeddedOptions) -> dict[s
         "per_step_accepted": [count for _, count in steps] if detailed else None,
         "per_step_drafted": [count for count, _ in steps] if detailed else None,
     }
-
-
-def models(options: EmbeddedOptions, context: int, started: int) -> Body:
-    """Body of `GET /v1/models`."""
-    name = options.served_model_name
-    card = {"id": name, "object": "model", "created": started, "owned_by": "vllm", "root": name, "parent": None}
-    return {"object": "list", "data": [{**card, "max_model_len": context, "permission": []}]}
 
 
 def error(message: str, kind: str, status: int) -> bytes:

@@ -37,7 +37,6 @@ def detect(
     """Asks a server what it is. Sends no prompt, so nothing is counted.
 
     Args:
-        url: the server, with or without `/v1`.
         metrics_urls: metrics endpoints, where they are not the server's own `/metrics`.
         headers: sent to the server and to the metrics endpoints, such as `bearer(key)`.
         server_type: the engine, for routers that hide it.

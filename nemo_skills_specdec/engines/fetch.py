@@ -109,7 +109,6 @@ def fetch(
 
     Args:
         headers: sent as they stand to the host of `url`.
-        timeout: seconds for the whole exchange.
         body: JSON to POST; None for a GET.
         tls: how certificates are checked; by default as `tls_context()` does.
 

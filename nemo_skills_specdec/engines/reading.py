@@ -28,8 +28,6 @@ def read_window(
     snapshot before with no text and no error counts as a server that had not counted anything yet.
 
     Args:
-        before: at the window's start.
-        after: at its end.
         info: what the server says about itself, where known: SGLang's scheduling and draft length come from it.
         engine: the engine, where the caller knows it better than the names of the series.
 

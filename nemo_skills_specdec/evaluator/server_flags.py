@@ -83,8 +83,6 @@ def with_statistics(server_type: str, server_args: str, request_files: str | Non
     """Server arguments with the flags that make the server tell what it accepts; what the user says himself stays.
 
     Args:
-        server_type: NeMo-Skills' name of the server.
-        server_args: as the user gave them.
         request_files: folder for SGLang's request-metric files, as the server sees it; None for none.
     """
     own = server_args or ""

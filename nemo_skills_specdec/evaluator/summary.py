@@ -35,7 +35,6 @@ def evaluate_seeds(
     """What the answers of all seeds amount to.
 
     Args:
-        seeds: the records of each seed.
         kept: what is kept about the attempts of all output files; without it there are per-request counts or nothing.
     """
     records = [record for seed in seeds for record in seed]

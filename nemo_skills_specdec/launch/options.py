@@ -28,8 +28,6 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         request_files: SGLang's `--export-metrics-to-file-dir` of a running server, if it can be read from here.
         gpu_memory_utilization: share of the GPU's memory. vLLM counts everything in it; SGLang's counterpart
             `--mem-fraction-static` counts weights and cache only.
-        max_num_seqs: requests decoded together.
-        max_model_len: context in tokens.
         port: None takes a free one.
         served_model_name: the name clients ask for; None takes the model's path.
         arguments: passed to the engine as they stand; the last one given wins.

@@ -45,7 +45,6 @@ class LogAnalysis(msgspec.Struct, frozen=True, kw_only=True):
     """A log, analysed.
 
     Attributes:
-        acceptance: all intervals together.
         servers: each server or process that printed intervals, where there are several.
         torn_lines: numbers of the lines left out, because they are incomplete or contradict themselves.
         engines: data-parallel engines that the log names.

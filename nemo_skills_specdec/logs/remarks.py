@@ -23,9 +23,7 @@ def remarks(
     """All findings on a log.
 
     Args:
-        log: as read.
         acceptance: all intervals used, together.
-        by_server: the intervals used.
         torn: numbers of the lines left out.
         untimed: intervals left out because they have no time to compare with --since and --until.
     """

@@ -64,7 +64,6 @@ class VllmLog(msgspec.Struct, frozen=True, kw_only=True):
     """A log, read.
 
     Attributes:
-        intervals: in the file's order.
         torn_lines: numbers of the lines that hold a record which is incomplete or contradicts itself.
         lost_lines: lines that Ray or journald left out, as far as they say so: any lines, not only those of interest.
         engines: data-parallel engines that the throughput lines name.

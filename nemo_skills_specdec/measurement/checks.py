@@ -79,9 +79,7 @@ def check_reading(
     """What the counters of a window say, and how they compare with what was sent and answered in it.
 
     Args:
-        records: of every request of the window.
         request: as sent; None for one answer a request, of any length.
-        warmup_requests: requests sent before the window.
         cut_off: requests that the server may have counted though no record tells of them; None if their number is not
             known, so that nothing can be compared.
     """

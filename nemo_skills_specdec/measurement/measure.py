@@ -242,9 +242,7 @@ def gather(
     Without a prompt only the snapshots at both ends are taken.
 
     Args:
-        info: what `detect` found out about the server.
         headers: sent with every request and every scrape, e.g. `Authorization`.
-        send: the load generator.
 
     Raises:
         ServerError: not a single warm-up request was answered, or no source of acceptance is to be had.

@@ -28,7 +28,7 @@ from nemo_skills_specdec.measurement.run_directory import (
     stored_snapshots,
 )
 from nemo_skills_specdec.measurement.warm_up import warm_up_requests
-from nemo_skills_specdec.records import Message, RequestRecord
+from nemo_skills_specdec.records import Message, PromptLabels, RequestRecord
 
 Kind = TypeVar("Kind")
 
@@ -47,17 +47,11 @@ _OBSERVED = {
 results."""
 
 
-class OutputRow(msgspec.Struct, kw_only=True):
+class OutputRow(PromptLabels, kw_only=True):
     """One line of `output.jsonl`: a prompt and the requests that it took, one a turn."""
 
-    question_id: str
-    category: str
-    sub_category: str | None = None
-    source: str | None = None
-    src_id: str | None = None
-    difficulty: str | None = None
     multiturn: bool = False
-    messages: list[Message] = []
+    messages: list[Message] = msgspec.field(default_factory=list)
     requests: list[RequestRecord]
 
 

@@ -110,7 +110,6 @@ class RunWriter:
     """Writes one run, from its start to its end. A full disk stops no measurement: `finish` tells of it.
 
     Attributes:
-        directory: the run directory.
         manifest: as last written.
     """
 

@@ -32,7 +32,6 @@ def run_hydra(overrides: Sequence[str], study: Path, *, multirun: bool = False, 
 
     Args:
         overrides: as on Hydra's command line; `hydra/launcher=submitit_slurm` sends every run to Slurm.
-        study: the study directory.
         multirun: make a run for each combination of values; several values such as `method=none,ngram` imply it.
 
     Returns:

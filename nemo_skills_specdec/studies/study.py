@@ -103,7 +103,6 @@ def run_study(
 
     Args:
         configs: resolved.
-        retry_failed: make failed runs again.
 
     Raises:
         UsageError: two configs are the same, or the study directory cannot be used.

@@ -91,9 +91,7 @@ def compare_trees(
     """Builds the best tree of each size and sets it beside the chain of as many levels and the trees given.
 
     Args:
-        rates: acceptance by depth and rank.
         sizes: nodes of the trees to build.
-        levels: most levels of each.
         others: further trees by name.
         steps: simulated steps a tree.
         seed: of simulation and intervals.

@@ -14,8 +14,6 @@ def tree_text(tree: DraftTree, probabilities: Sequence[float], *, most: int = 40
     """The tree as lines, a node each: its rank and its probability.
 
     Args:
-        tree: what to draw.
-        probabilities: of nodes 0..N.
         most: nodes drawn; of a bigger tree the likeliest, with the number of those left out below each.
     """
     shown = set(sorted(range(tree.size + 1), key=lambda node: (-probabilities[node], node))[: most + 1])

@@ -40,7 +40,6 @@ class TreeRun(msgspec.Struct, frozen=True, kw_only=True):
     """One tree on all prompts.
 
     Attributes:
-        tree: what every step drafted.
         prompts: the counts of each prompt, in the order of the prompts.
         offered: per prompt, by depth, rank of the parent and rank, the steps that reached a node with such a child.
         accepted: those of them in which it was accepted.

@@ -70,7 +70,6 @@ class RequestFiles:
         """Reads until the records of all answers are there, or the time is over.
 
         Args:
-            ids: the `id` of every response.
             timeout_seconds: how long to wait for late records.
             samples: records to expect per response, the API's `n`.
         """

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.prompts.rows import read_records
-from nemo_skills_specdec.records import Message, PromptRow, turn_ends
+from nemo_skills_specdec.records import Message, PromptLabels, PromptRow, turn_ends
 
 
 def row_shape(row: PromptRow) -> dict[str, object]:
     """The row with NeMo-Skills' keys in NeMo-Skills' order; absent values are None."""
-    return {
-        "question_id": row.question_id,
-        "category": row.category,
-        "sub_category": row.sub_category,
-        "source": row.source,
-        "src_id": row.src_id,
-        "difficulty": row.difficulty,
-        "multiturn": row.multiturn,
-        "messages": [msgspec.to_builtins(message) for message in row.messages],
-    }
+    return cast("dict[str, object]", msgspec.to_builtins(row))
 
 
 def json_line(value: object, name: str) -> bytes:
@@ -48,15 +40,9 @@ def user_messages(turns: Iterable[str]) -> list[Message]:
     return [Message("user", turn) for turn in turns]
 
 
-class _StoredRow(msgspec.Struct):
+class _StoredRow(PromptLabels, kw_only=True):
     """A row in any of the shapes that preparation scripts write."""
 
-    question_id: str
-    category: str
-    sub_category: str | None = None
-    source: str | None = None
-    src_id: str | None = None
-    difficulty: str | None = None
     multiturn: bool | None = None
     messages: list[Message] | None = None
     turns: list[str] | None = None
@@ -78,12 +64,7 @@ def stored_rows(path: Path) -> Iterator[PromptRow]:
         if not messages:
             raise DataError(f"{where} has neither `messages` nor `turns`; prepare the data again")
         yield PromptRow(
-            question_id=row.question_id,
-            category=row.category,
-            sub_category=row.sub_category,
-            source=row.source,
-            src_id=row.src_id,
-            difficulty=row.difficulty,
+            **row.labels(),
             multiturn=row.multiturn if row.multiturn is not None else len(turn_ends(messages)) > 1,
             messages=messages,
         )
