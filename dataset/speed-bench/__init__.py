@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nemo_skills_specdec.evaluator.generation import evaluates_in_own_process, generation_args
+from nemo_skills_specdec.evaluator.folder_settings import evaluates_in_own_process, generation_args
 from nemo_skills_specdec.evaluator.shipping import register_package
 
 METRICS_TYPE = "nemo_skills_specdec.evaluator.metrics::SpecdecMetrics"

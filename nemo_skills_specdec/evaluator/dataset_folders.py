@@ -39,7 +39,7 @@ _SETTINGS = '''"""{name} for NeMo-Skills, measured by nemo_skills_specdec: setti
 
 from pathlib import Path
 
-from nemo_skills_specdec.evaluator.generation import evaluates_in_own_process, generation_args
+from nemo_skills_specdec.evaluator.folder_settings import evaluates_in_own_process, generation_args
 from nemo_skills_specdec.evaluator.shipping import register_package
 
 METRICS_TYPE = "nemo_skills_specdec.evaluator.metrics::SpecdecMetrics"

@@ -10,17 +10,16 @@ not its version, decide how.
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from nemo_skills_specdec.errors import SpecdecError, UsageError
-from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, telling_builder
 
-# Dataset folders that were written before it had a module of its own import it from here.
+# Dataset folders that were written before these had modules of their own import them from here.
+from nemo_skills_specdec.evaluator.folder_settings import evaluates_in_own_process as evaluates_in_own_process
+from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, telling_builder
 from nemo_skills_specdec.evaluator.shipping import register_package as register_package
 from nemo_skills_specdec.evaluator.task import MeasuredConversations
 
@@ -31,23 +30,6 @@ def __getattr__(name: str) -> Any:
     if name == "GENERATION_TASK_CLASS":
         return task_class()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def evaluates_in_own_process() -> bool:
-    """Whether this NeMo-Skills evaluates outputs in a process of its own, which then must be told to leave them."""
-    from importlib.util import find_spec
-
-    try:
-        return find_spec("nemo_skills.evaluation.evaluate_results") is not None
-    except ImportError:
-        return False
-
-
-def generation_args(dataset_folder: Path) -> str:
-    """Settings of a benchmark for the generation task, `GENERATION_ARGS`."""
-    folder = str(dataset_folder).replace("\\", "\\\\").replace("'", "\\'")
-    named = shlex.quote(f"++dataset_folder='{folder}'")
-    return f"++prompt_format=openai {named}"
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nemo_skills_specdec.errors import DataError, UsageError
-from nemo_skills_specdec.evaluator import generation
+from nemo_skills_specdec.evaluator import folder_settings
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns
 from nemo_skills_specdec.evaluator.dataset_folders import SHIPPED, folder_files, prepare_folder, write_dataset_folder
 from nemo_skills_specdec.prompts.catalog import NAMES, base_name
@@ -41,7 +41,7 @@ def test_no_dataset_path_begins_with_the_prefix_that_nemo_skills_rewrites():
     ("own_process", "expected"), [(True, "++eval_type=no-op ++remove_thinking=False"), (False, None)]
 )
 def test_settings_of_the_first_era_are_given_only_to_it(monkeypatch, own_process, expected):
-    monkeypatch.setattr(generation, "evaluates_in_own_process", lambda: own_process)
+    monkeypatch.setattr(folder_settings, "evaluates_in_own_process", lambda: own_process)
     settings = runpy.run_path(str(ROOT / "dataset" / "speed-bench" / "__init__.py"))
     assert settings.get("EVAL_ARGS") == expected
     assert settings["METRICS_TYPE"] == "nemo_skills_specdec.evaluator.metrics::SpecdecMetrics"
