@@ -13,8 +13,11 @@ Picture = Literal["png", "svg"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
-    output_dir: Annotated[Path | None, typer.Option(help="Folder for the files. Default: the run directory.")] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, studies or folders of runs.")],
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files. Default: the run or study itself, or here if there are several."),
+    ] = None,
     images: Annotated[
         list[str] | None,
         typer.Option(help="Also write every plot as a picture; repeatable. Needs [images].", **one_of(Picture)),
@@ -24,10 +27,10 @@ def report(
     """Write a report: one HTML file that needs no network, the same as Markdown, and the figures as CSV."""
     from typing import cast
 
-    from nemo_skills_specdec.report.files import report_on_run
+    from nemo_skills_specdec.report.files import report_on
     from nemo_skills_specdec.report.images import ImageFormat
 
-    path = report_on_run(run, output_dir, [cast("ImageFormat", kind) for kind in images or ()])
+    path = report_on(runs, output_dir, [cast("ImageFormat", kind) for kind in images or ()])
     print(path)
     if open_report:
         typer.launch(path.resolve().as_uri())

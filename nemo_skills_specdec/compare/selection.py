@@ -43,7 +43,7 @@ def select(baselines: Sequence[Path], runs: Sequence[Path], allow: Collection[Ke
     ]
     if not after:
         raise UsageError("the runs are those of the baseline; give a run to compare with it")
-    return [_matched(before, group, allow) for group in after]
+    return [matched(before, group, allow) for group in after]
 
 
 def _one_kind(groups: list[RunGroup], *, speculating: bool) -> list[RunGroup]:
@@ -51,8 +51,12 @@ def _one_kind(groups: list[RunGroup], *, speculating: bool) -> list[RunGroup]:
     return wanted or groups
 
 
-def _matched(baselines: Sequence[RunGroup], run: RunGroup, allow: Collection[Key]) -> Selected:
-    """The baseline with the fewest differences; refused if any of them is not allowed."""
+def matched(baselines: Sequence[RunGroup], run: RunGroup, allow: Collection[Key] = ()) -> Selected:
+    """The baseline with the fewest differences.
+
+    Raises:
+        UsageError: even that one differs in something that is not allowed.
+    """
     found = [(_differences(group, run), group) for group in baselines]
     differing, group = min(found, key=lambda pair: (sum(d.key not in allow for d in pair[0]), len(pair[0])))
     refused = [difference for difference in differing if difference.key not in allow]

@@ -12,8 +12,8 @@ from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.run import load_result, output_lines
 from nemo_skills_specdec.measurement.run_directory import Manifest
 from nemo_skills_specdec.measurement.speed import Percentiles
-from nemo_skills_specdec.records import Acceptance
 from nemo_skills_specdec.report.answers import PromptLine, read_answers
+from nemo_skills_specdec.report.configurations import length_interval
 from nemo_skills_specdec.report.page import Headline, Page, PageTable, Section, ShellLine
 from nemo_skills_specdec.report.plot import UNKNOWN, Kind, value_text
 from nemo_skills_specdec.report.run_plots import acceptance_plots
@@ -65,13 +65,6 @@ def run_page(directory: Path) -> Page:
 def interval_text(interval: Interval | None, kind: Kind = "number") -> str:
     """An interval as `1.98 to 2.08`; empty where there is none."""
     return "" if interval is None else f"{value_text(interval.low, kind)} to {value_text(interval.high, kind)}"
-
-
-def length_interval(acceptance: Acceptance) -> Interval | None:
-    """What AL is known to lie in: its interval over prompts, or the bounds that the source leaves."""
-    if acceptance.intervals is not None and acceptance.intervals.acceptance_length is not None:
-        return acceptance.intervals.acceptance_length
-    return acceptance.acceptance_length_bounds
 
 
 def _what(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from report_runs import record, usual_records, write_run
 
-from nemo_skills_specdec.report.files import report_on_run
+from nemo_skills_specdec.report.files import report_on
 
 CHROMIUM = os.environ.get("SPECDEC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -50,7 +50,7 @@ def opened(browser):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return report_on_run(write_run(tmp_path_factory.mktemp("browser") / "run", usual_records()))
+    return report_on([write_run(tmp_path_factory.mktemp("browser") / "run", usual_records())])
 
 
 def test_every_plot_is_drawn_and_nothing_is_loaded_or_complained_about(opened, report):
@@ -136,7 +136,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened, report):
 def test_hostile_names_are_text_and_do_no_harm(opened, tmp_path):
     records = [record(i, HOSTILE if i % 2 else "qa") for i in range(12)]
     run = write_run(tmp_path / "run", records, benchmark=HOSTILE, model=HOSTILE, method=HOSTILE)
-    page, told = opened(report_on_run(run), viewport={"width": 390, "height": 800})
+    page, told = opened(report_on([run]), viewport={"width": 390, "height": 800})
     assert told == []
     assert page.title() != "bad"
     assert page.inner_text("h1").startswith("<script>document.title='bad'</script>")

@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 from report_runs import record, usual_records, write_run
 
-from nemo_skills_specdec.report.files import report_on_run
+from nemo_skills_specdec.report.files import report_on
 from nemo_skills_specdec.report.html import script_json
 from nemo_skills_specdec.report.markdown import escaped
 
@@ -21,13 +21,13 @@ def run(tmp_path):
 
 
 def test_the_report_is_one_file_beside_the_run_with_markdown_and_csv(run):
-    assert report_on_run(run) == run / "report.html"
+    assert report_on([run]) == run / "report.html"
     assert {"report.html", "report.md", "summary.csv"} <= {path.name for path in run.iterdir()}
     assert (run / "report.html").stat().st_size < 5_000_000
 
 
 def test_the_html_names_no_address_to_load_from(run):
-    text = report_on_run(run).read_text()
+    text = report_on([run]).read_text()
     page = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#|data:)", page)
     assert "default-src 'none'" in page
@@ -36,7 +36,7 @@ def test_the_html_names_no_address_to_load_from(run):
 def test_names_from_outside_stay_text_in_html_and_markdown(tmp_path):
     records = [record(i, HOSTILE) for i in range(5)]
     run = write_run(tmp_path / "run", records, benchmark=HOSTILE, model=HOSTILE, method=HOSTILE)
-    text = report_on_run(run).read_text()
+    text = report_on([run]).read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "49" not in re.findall(r"<h1>.*?</h1>", text)[0]
@@ -56,7 +56,7 @@ def test_markdown_has_no_markup_from_names():
 
 
 def test_the_csv_has_a_line_for_the_run_and_one_for_each_category(run):
-    report_on_run(run)
+    report_on([run])
     with (run / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     stored = json.loads((run / "metrics.json").read_text())
@@ -69,13 +69,13 @@ def test_the_csv_has_a_line_for_the_run_and_one_for_each_category(run):
 
 def test_a_cell_that_a_spreadsheet_would_calculate_is_text(tmp_path):
     run = write_run(tmp_path / "run", [record(i, "=1+1") for i in range(3)])
-    report_on_run(run)
+    report_on([run])
     assert "'=1+1" in (run / "summary.csv").read_text()
 
 
 def test_every_plot_becomes_a_picture_on_request(run, tmp_path):
     pytest.importorskip("vl_convert")
-    report_on_run(run, tmp_path / "out", ["svg"])
+    report_on([run], tmp_path / "out", ["svg"])
     pictures = sorted(path.name for path in (tmp_path / "out" / "plots").iterdir())
     assert "acceptance-length-by-category.svg" in pictures
     assert "ttft.svg" in pictures
@@ -88,7 +88,7 @@ def test_pictures_name_the_extra_that_draws_them(run, monkeypatch):
 
     monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"nemo-skills-specdec\[images\]"):
-        report_on_run(run, images=["png"])
+        report_on([run], images=["png"])
 
 
 def test_the_scripts_come_with_their_licences():

@@ -1,0 +1,179 @@
+"""The report on several runs: side by side, against their baselines, and over draft lengths and loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nemo_skills_specdec import __version__
+from nemo_skills_specdec.compare.comparison import Comparison, compare_groups
+from nemo_skills_specdec.compare.repeats import group_runs
+from nemo_skills_specdec.compare.selection import matched
+from nemo_skills_specdec.compare.wording import (
+    change_text,
+    interval_text,
+    noise_text,
+    reasons_of,
+)
+from nemo_skills_specdec.compare.wording import (
+    value_text as changed_text,
+)
+from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.measurement.run import Run
+from nemo_skills_specdec.records import Finding
+from nemo_skills_specdec.report.configurations import Configuration, configurations, figures_of
+from nemo_skills_specdec.report.page import Page, PageTable, Section
+from nemo_skills_specdec.report.plot import UNKNOWN, Column, cell_text, value_text
+from nemo_skills_specdec.report.run_page import SOURCES
+from nemo_skills_specdec.report.runs_plots import LENGTH, TOTAL, USER, Compared, runs_plots, sweep_plots
+
+_GRAVEST = ("invalid", "warning", "info")
+
+
+def runs_page(runs: Sequence[Run], title: str) -> Page:
+    """Compares whatever runs there are; those without speculation are the baselines, or else the first one is.
+
+    Args:
+        runs: at least two, in the order to show.
+    """
+    found = configurations(group_runs(runs))
+    compared, refused = _comparisons(found)
+    sections = [
+        Section(title="Side by side", plots=runs_plots(found, compared), tables=[_table(found)]),
+        Section(title="Over draft lengths and loads", plots=sweep_plots(found)),
+        Section(
+            title="Differences from the baseline",
+            text=" ".join(refused),
+            tables=[_difference_table(one, comparison) for one, comparison in compared],
+        ),
+        Section(title="Runs", tables=[_runs_table(found)]),
+    ]
+    return Page(
+        title=title,
+        subtitle=f"{len(found)} configurations in {len(runs)} runs.",
+        verdict=_verdict(compared),
+        findings=_findings(found, compared),
+        sections=[section for section in sections if section.plots or section.tables or section.text],
+        made_by=f"ns-specdec {__version__}",
+    )
+
+
+def _comparisons(found: Sequence[Configuration]) -> tuple[Compared, list[str]]:
+    """Every configuration against the baseline that fits it, and why some have none."""
+    without = [one.group for one in found if not one.group.speculates]
+    baselines = without or [found[0].group]
+    compared, refused = [], []
+    for one in found:
+        if one.group in baselines:
+            continue
+        try:
+            chosen = matched(baselines, one.group)
+        except UsageError as error:
+            refused.append(f"{one.name} is not compared: {error}.")
+            continue
+        compared.append((one, compare_groups(chosen.baseline, chosen.run)))
+    return compared, refused
+
+
+def _verdict(compared: Compared) -> str:
+    """The surest thing to say: which configuration is the fastest for one user, and whether that is more than noise."""
+    speeds = [(one, change) for one, c in compared if (change := c.figure("user_tokens_per_second")).ratio is not None]
+    if not speeds:
+        return "No speedup can be told: see below why."
+    one, change = max(speeds, key=lambda pair: pair[1].ratio or 0.0)
+    sure = {
+        "higher": "faster than the baseline",
+        "lower": "slower than the baseline, as all others are",
+        "not distinguishable": "not distinguishable from the baseline",
+    }[change.verdict]
+    ends = change.ratio_interval
+    within = f" (95 % interval {ends.low:.2f} to {ends.high:.2f})" if ends is not None else ""
+    return f"Highest speedup of one user: {one.name} with {change.ratio or 0:.2f}{within}, {sure}."
+
+
+def _table(found: Sequence[Configuration]) -> PageTable:
+    columns = [
+        Column(key="runs", title="runs", kind="count"),
+        Column(key="prompts", title="prompts", kind="count"),
+        Column(key="failed", title="failed", kind="count"),
+        LENGTH,
+        Column(key="acceptance_rate", title="acceptance rate", kind="share"),
+        Column(key="tokens_per_step", title="tokens per step"),
+        USER,
+        TOTAL,
+        Column(key="ttft_seconds", title="TTFT (p50)", kind="seconds"),
+    ]
+    rows = [[one.name, *(cell_text(figures_of(one), column) for column in columns)] for one in found]
+    return PageTable(
+        title="Figures",
+        head=["configuration", *(column.title for column in columns)],
+        rows=rows,
+        note="In brackets: the 95 % interval over prompts, or the range of a configuration's repeats.",
+    )
+
+
+def _difference_table(one: Configuration, comparison: Comparison) -> PageTable:
+    rows = [
+        [
+            change.title,
+            changed_text(change, change.baseline),
+            changed_text(change, change.run),
+            change_text(change),
+            interval_text(change),
+            change.verdict if change.p_value is not None else UNKNOWN,
+        ]
+        for change in comparison.overall
+        if change.run is not None
+    ]
+    missing = [f"{', '.join(titles)}: {reason}." for reason, titles in reasons_of(comparison.overall).items()]
+    noise = next((noise_text(change) for change in comparison.overall if change.noise and change.ratio), "")
+    held = f"Intervals hold {noise}." if noise else ""
+    prompts = f"{comparison.prompts:,} prompts that both answered; baseline: {comparison.baseline.label}."
+    return PageTable(
+        title=one.name,
+        head=["figure", "baseline", "run", "change", f"{100 * (1 - comparison.significance):g} % interval", "verdict"],
+        rows=rows,
+        note=" ".join([prompts, held, *missing]),
+    )
+
+
+def _runs_table(found: Sequence[Configuration]) -> PageTable:
+    rows = [
+        [
+            one.name,
+            str(run.directory),
+            run.manifest.started_at[:19].replace("T", " "),
+            run.evaluation.status,
+            f"{run.evaluation.overall.num_prompts:,}",
+            value_text(run.evaluation.overall.acceptance.acceptance_length, "number"),
+            SOURCES[run.evaluation.overall.acceptance.source],
+        ]
+        for one in found
+        for run in one.group.runs
+    ]
+    head = ["configuration", "directory", "started (UTC)", "status", "prompts", "acceptance length", "source"]
+    return PageTable(title="Where they are", head=head, rows=rows, note="`ns-specdec report` shows each by itself.")
+
+
+def _findings(found: Sequence[Configuration], compared: Compared) -> list[Finding]:
+    """What the runs and the comparisons remark, each remark once with the configurations that it is on."""
+    named: dict[tuple[str, str, str], list[str]] = {}
+    for one in found:
+        for run in one.group.runs:
+            for remark in run.evaluation.overall.acceptance.findings:
+                names = named.setdefault((remark.severity, remark.code, remark.message), [])
+                names += [one.name] if one.name not in names else []
+    for one, comparison in compared:
+        for remark in comparison.findings:
+            names = named.setdefault((remark.severity, remark.code, remark.message), [])
+            names += [one.name] if one.name not in names else []
+    findings = [
+        Finding(code=code, severity=severity, message=f"{_short(names, len(found))}: {message}")  # type: ignore[arg-type]
+        for (severity, code, message), names in named.items()
+    ]
+    return sorted(findings, key=lambda finding: _GRAVEST.index(finding.severity))
+
+
+def _short(names: Sequence[str], of: int) -> str:
+    if len(names) == of:
+        return "All"
+    return "; ".join(names) if len(names) <= 3 else f"{'; '.join(names[:2])} and {len(names) - 2} others"
