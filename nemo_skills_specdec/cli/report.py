@@ -13,7 +13,10 @@ Picture = Literal["png", "svg"]
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, studies or folders of runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, studies, folders of runs, or a recording of watch."),
+    ],
     output_dir: Annotated[
         Path | None,
         typer.Option(help="Folder for the files. Default: the run or study itself, or here if there are several."),

@@ -20,7 +20,7 @@ SHOWN_POSITIONS = 3
 """Rates per position in the table; more do not fit into 80 columns, and the summary has all of them."""
 _SHOWN_EVENTS = 5
 _UNKNOWN = "-"
-_EVENTS: dict[EventKind, tuple[str, str]] = {
+EVENTS: dict[EventKind, tuple[str, str]] = {
     "joined": ("is watched", "green"),
     "restarted": ("restarted", "bold yellow"),
     "replaced": ("is another process", "bold yellow"),
@@ -102,7 +102,7 @@ def breach_line(breach: Breach) -> str:
 
 def event_line(event: WatchEvent) -> Text:
     """One event with its time."""
-    told, style = _EVENTS[event.kind]
+    told, style = EVENTS[event.kind]
     message = f": {event.message}" if event.message else ""
     return Text.assemble(f"{_clock(event.at)}  {event.replica} ", (told, style), message)
 
