@@ -18,6 +18,7 @@ from nemo_skills_specdec.errors import WriteError
 
 _ABANDONED_SECONDS = 3600.0
 """A temporary file older than this belongs to a process that was killed."""
+_BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
@@ -60,10 +61,11 @@ class LineLog:
     """A file that grows line by line; each line is on disk within a second of being given.
 
     A thread of its own writes and syncs in batches, so giving a line costs next to nothing. Where the disk fails, the
-    lines given from then on are not kept here; `failure` says why.
+    lines that it did not take stay in memory, and are read from there.
 
     Attributes:
         failure: why lines are no longer written; None while they are.
+        end: where the next line will begin.
     """
 
     SYNC_SECONDS = 0.25
@@ -75,31 +77,54 @@ class LineLog:
             WriteError: it cannot be opened.
         """
         try:
-            self._file = path.open("ab")
+            self._file = path.open("a+b", buffering=0)
         except OSError as error:
             raise WriteError(f"cannot write {path}: {error.strerror}; choose another folder") from error
         self.failure: str | None = None
         self._path = path
-        self._end = self._file.tell()
-        self._waiting: list[bytes] = []
+        self.end = self._written = self._file.seek(0, os.SEEK_END)
+        self._waiting = bytearray()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="line-log", daemon=True)
         self._thread.start()
 
-    def append(self, line: bytes) -> tuple[int, int] | None:
-        """Takes a line, without its end; says from where to where it will lie, or None if it is not kept."""
+    def append(self, line: bytes) -> None:
+        """Takes a line, without its end."""
         with self._lock:
-            if self.failure is not None:
-                return None
-            start, self._end = self._end, self._end + len(line) + 1
-            self._waiting.append(line)
-            return start, self._end - 1
+            self.end += len(line) + 1
+            self._waiting += line
+            self._waiting += b"\n"
+
+    def read(self, start: int, end: int) -> bytes:
+        """What lies between two places, wherever it is kept."""
+        with self._lock:
+            on_disk = min(end, self._written)
+            found = os.pread(self._file.fileno(), max(on_disk - start, 0), start)
+            return found + self._waiting[max(start - self._written, 0) : max(end - self._written, 0)]
+
+    def lines(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """All lines from a place on, each with where it begins."""
+        rest = b""
+        at = start
+        while at < self.end or rest:
+            block = self.read(at, min(at + _BLOCK, self.end))
+            at += len(block)
+            *whole, rest = (rest + block).split(b"\n")
+            for line in whole:
+                yield start, line
+                start += len(line) + 1
+            if not block:
+                return
+
+    def settle(self) -> None:
+        """Writes what is waiting. Lines can still be read, but no more are taken."""
+        self._closing.set()
+        self._thread.join()
 
     def close(self) -> None:
         """Writes what is waiting, and closes the file."""
-        self._closing.set()
-        self._thread.join()
+        self.settle()
         self._file.close()
 
     def _write_on(self) -> None:
@@ -108,16 +133,25 @@ class LineLog:
         self._write()
 
     def _write(self) -> None:
+        if self.failure is not None:
+            return
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-        if not waiting or self.failure is not None:
+            waiting = bytes(self._waiting)
+        if not waiting:
             return
         try:
-            self._file.write(b"".join(line + b"\n" for line in waiting))
-            self._file.flush()
+            written = 0
+            while written < len(waiting):
+                written += self._file.write(waiting[written:]) or 0
             os.fsync(self._file.fileno())
         except OSError as error:
             self.failure = f"cannot write {self._path}: {error.strerror}"
+            with contextlib.suppress(OSError):  # the file is to end with a whole line, and lines are to lie only once
+                self._file.truncate(self._written)
+            return
+        with self._lock:
+            self._written += len(waiting)
+            del self._waiting[: len(waiting)]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from nemo_skills_specdec.errors import SpecdecError
 from nemo_skills_specdec.option_groups import spread
 from nemo_skills_specdec.prompts.preparation import PrepareOptions, prepare
 from nemo_skills_specdec.prompts.prepare_options import PrepareFlags
+from nemo_skills_specdec.shown import plain
 
 
 def main(
@@ -94,4 +95,4 @@ def _mark_of_failure(name: str, argv: Sequence[str]) -> Path | None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(plain(line), file=sys.stderr)

@@ -101,6 +101,8 @@ def redacted_options(value: Any, secrets: Sequence[str] = ()) -> Any:
 
 def redacted_data(value: Data, secrets: Sequence[str]) -> Data:
     """Measured data without the known secrets: a struct, or JSON values; the very same where there are none."""
+    if not secrets:
+        return value
     encoded = msgspec.json.encode(value)
     if not any(secret.encode("utf-8", "surrogatepass") in encoded for secret in secrets):
         return value

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from nemo_skills_specdec import __version__
+from nemo_skills_specdec.cli._streams import forgiving_streams, write_line
 from nemo_skills_specdec.cli.advise import advise
 from nemo_skills_specdec.cli.compare import compare
 from nemo_skills_specdec.cli.diff import diff
@@ -66,15 +67,12 @@ def options(
 
 def main() -> None:
     """Runs the command line: one line on stderr and exit code 2 for what the user can mend, 130 after Ctrl-C."""
-    try:
-        app()
-    except SpecdecError as error:
-        print(f"ns-specdec: {redacted(str(error)).removesuffix('.')}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("ns-specdec: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said.
-        sys.stderr.close()
-        sys.exit(0)
+    with forgiving_streams():
+        try:
+            app()
+        except SpecdecError as error:
+            write_line(f"ns-specdec: {redacted(str(error)).removesuffix('.')}", stderr=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            write_line("ns-specdec: interrupted", stderr=True)
+            sys.exit(130)

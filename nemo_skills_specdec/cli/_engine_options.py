@@ -123,6 +123,8 @@ def server_fields(engine: EngineFlags) -> dict[str, Any]:
 @contextlib.contextmanager
 def show_waiting(console: Console, name: str) -> Iterator[Callable[[float, str], None]]:
     """Shows a server that is starting: seconds and its last line; without a terminal, a line now and then."""
+    from rich.text import Text
+
     told = 0.0
 
     def tell(seconds: float, line: str) -> None:
@@ -130,13 +132,13 @@ def show_waiting(console: Console, name: str) -> Iterator[Callable[[float, str],
         line = _COLOURS.sub("", line)
         text = f"{name}: {seconds:.0f} s"
         if status is not None:
-            status.update(f"{text}  {line[: max(console.width - len(text) - 8, 0)]}")
+            status.update(Text(f"{text}  {line[: max(console.width - len(text) - 8, 0)]}"))
         elif seconds - told > 30:
             told = seconds
-            console.print(f"{text}  {line}", style="dim", markup=False)
+            console.print(f"{text}  {line}", style="dim")
 
-    console.print(f"{name} ...", style="dim", markup=False)
-    with console.status(name) if console.is_terminal else contextlib.nullcontext() as status:
+    console.print(f"{name} ...", style="dim")
+    with console.status(Text(name)) if console.is_terminal else contextlib.nullcontext() as status:
         yield tell
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,13 @@ from rich.console import Console
 from nemo_skills_specdec.cli import _eval_repeats
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
+from nemo_skills_specdec.cli._screen import screen
+from nemo_skills_specdec.cli._streams import write_json
 from nemo_skills_specdec.client.exchange import as_sent
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
-from nemo_skills_specdec.measurement.measure import Hooks, Plan
+from nemo_skills_specdec.measurement.hooks import Hooks
+from nemo_skills_specdec.measurement.measure import Plan
 from nemo_skills_specdec.measurement.run_directory import is_unfinished
 from nemo_skills_specdec.report.terminal import print_evaluation
 from nemo_skills_specdec.studies.config import RunConfig, read_config
@@ -46,16 +48,16 @@ def run(config: RunConfig, output_dir: Path | None, *, repeats: int = 1, json_ou
     if repeats > 1:
         _eval_repeats.run(config, repeats, output_dir, json_output=json_output, strict=strict)
         return
-    errors = Console(stderr=True, highlight=False)
+    errors = screen(stderr=True, width=None)
     directory = output_dir or default_directory(config.benchmark.label)
     measured = run_once(config, directory, reporter=_reporter(errors))
     if json_output:
-        sys.stdout.write(msgspec.json.encode(measured.evaluation).decode() + "\n")
+        write_json(msgspec.json.encode(measured.evaluation))
     else:
-        print_evaluation(measured.evaluation, Console(highlight=False))
+        print_evaluation(measured.evaluation, screen(width=None))
     if measured.not_written is not None:
         raise WriteError(measured.not_written)
-    errors.print(f"written to {directory}", style="dim", markup=False)
+    errors.print(f"written to {directory}", style="dim")
     if measured.gave_up is not None:
         raise ServerError(f"the server is gone, so the remaining prompts were not sent: {measured.gave_up}")
     if measured.evaluation.status == "interrupted":
@@ -74,10 +76,8 @@ def _reporter(console: Console) -> Reporter:
             yield hooks
 
     return Reporter(
-        say=lambda line: console.print(line, style="yellow", markup=False),
-        detected=lambda info, plan, name, prompts: console.print(
-            _introduction(info, plan, name, prompts), markup=False
-        ),
+        say=lambda line: console.print(line, style="yellow"),
+        detected=lambda info, plan, name, prompts: console.print(_introduction(info, plan, name, prompts)),
         waiting=lambda name: show_waiting(console, name),
         sending=sending,
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nemo_skills_specdec.acceptance import NO_STEPS
-from nemo_skills_specdec.measurement.measure import Hooks
+from nemo_skills_specdec.measurement.hooks import Hooks
 from nemo_skills_specdec.records import RequestRecord
 
 LINE_SECONDS = 10.0
@@ -23,10 +23,10 @@ def live_progress(console: Console, *, prompts: int, requests: int) -> Iterator[
     counts = NO_STEPS
     done = failed = 0
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from rich.console import Console
 
 from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
+from nemo_skills_specdec.cli._screen import screen
+from nemo_skills_specdec.cli._streams import write_json, write_line
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.launch.command import shell_line
 from nemo_skills_specdec.launch.start import command_of
-from nemo_skills_specdec.measurement.measure import Hooks
+from nemo_skills_specdec.measurement.hooks import Hooks
 from nemo_skills_specdec.report.study_table import print_study
 from nemo_skills_specdec.studies.config import RunConfig
 from nemo_skills_specdec.studies.execute import Reporter
@@ -34,7 +35,7 @@ def reporter(console: Console) -> Reporter:
             yield hooks
 
     return Reporter(
-        say=lambda line: console.print(line, markup=False),
+        say=lambda line: console.print(line),
         waiting=lambda name: show_waiting(console, name),
         sending=sending,
     )
@@ -47,9 +48,9 @@ def dry_run(configs: Sequence[RunConfig], refused: Sequence[Refused]) -> None:
             line = shell_line(command_of(config.model.path, config.method, config.server))
         else:
             line = f"# {config.label}: no command, {config.server.engine} is started or reached from within"
-        print(line)
+        write_line(line)
     for item in refused:
-        print(f"not possible: {item.label}: {item.reason}", file=sys.stderr)
+        write_line(f"not possible: {item.label}: {item.reason}", stderr=True)
 
 
 def run(
@@ -66,9 +67,9 @@ def run(
         UsageError: there is nothing to run.
         typer.Exit: 1 if a run failed, 130 after Ctrl-C.
     """
-    errors = Console(stderr=True, highlight=False)
+    errors = screen(stderr=True, width=None)
     for item in refused:
-        errors.print(f"not possible: {item.label}: {item.reason}", markup=False, style="yellow")
+        errors.print(f"not possible: {item.label}: {item.reason}", style="yellow")
     if not configs:
         raise UsageError("there is nothing to run; see the reasons above" if refused else "there is nothing to run")
     outcome = run_study(configs, study, retry_failed=retry_failed, reporter=reporter(errors))
@@ -81,20 +82,20 @@ def finish(study: Path, outcome: Outcome, *, json_output: bool) -> None:
     Raises:
         typer.Exit: 1 if a run failed, 130 after Ctrl-C.
     """
-    errors = Console(stderr=True, highlight=False)
+    errors = screen(stderr=True, width=None)
     if find_runs(study):
         summary = write_summary(study)
         if json_output:
-            sys.stdout.write(msgspec.json.encode(to_json(summary, study)).decode() + "\n")
+            write_json(msgspec.json.encode(to_json(summary, study)))
         else:
-            print_study(to_json(summary, study), Console(highlight=False))
-        errors.print(f"summary: {study / MARKDOWN}", style="dim", markup=False)
+            print_study(to_json(summary, study), screen(width=None))
+        errors.print(f"summary: {study / MARKDOWN}", style="dim")
     told = f"{outcome.done} completed, {outcome.skipped} already complete, {outcome.failed} failed"
     if outcome.held_back:
         told += f", {outcome.held_back} failed earlier (--retry-failed reruns them)"
-    errors.print(told, markup=False)
+    errors.print(told)
     if outcome.interrupted:
-        errors.print(f"interrupted; rerun with --output-dir {study} to resume", markup=False)
+        errors.print(f"interrupted; rerun with --output-dir {study} to resume")
         raise typer.Exit(130)
     if outcome.failed or outcome.held_back:
         raise typer.Exit(1)

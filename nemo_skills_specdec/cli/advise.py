@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nemo_skills_specdec.cli._streams import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,39 +49,38 @@ def advise(
     if output_dir is not None:
         write_atomically(output_dir / "advice.json", msgspec.json.format(encoded, indent=2) + b"\n")
     if json_output:
-        sys.stdout.write(encoded.decode() + "\n")
+        write_json(encoded)
     else:
         _show(methods)
 
 
 def _show(methods: list[MethodAdvice]) -> None:
-    from rich.console import Console
-
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.compare.advice_text import paying_text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = screen()
     for method in methods:
         for advice in method.loads:
             _show_load(advice, console)
         if method.paying is not None:
-            console.print(paying_text(method.paying, method.speedups), markup=False)
+            console.print(paying_text(method.paying, method.speedups))
         if method.next:
             console.print("for more certainty, measure next:")
             for one in method.next:
-                console.print(f"  concurrency {one.concurrency or '-'}: {one.message}", markup=False)
+                console.print(f"  concurrency {one.concurrency or '-'}: {one.message}")
         console.print()
 
 
 def _show_load(advice: Advice, console: Console) -> None:
     from nemo_skills_specdec.compare.advice_text import conclusion_text, forecast_texts, leviathan_text, step_text
 
-    console.print(f"{advice.label}, {advice.prompts} prompts", markup=False)
+    console.print(f"{advice.label}, {advice.prompts} prompts")
     if advice.not_a_chain is not None:
-        console.print(f"AL of other draft lengths is not known: {advice.not_a_chain}", markup=False)
+        console.print(f"AL of other draft lengths is not known: {advice.not_a_chain}")
     console.print(_lengths_table(advice))
     for line in (*forecast_texts(advice), step_text(advice), *conclusion_text(advice), leviathan_text(advice)):
         if line:
-            console.print(line, markup=False)
+            console.print(line)
     if advice.categories:
         console.print(_categories_table(advice))
     console.print()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nemo_skills_specdec.cli._streams import write_json, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ def compare(
     )
     _write(comparisons, encoded, output_dir, junit)
     if json_output:
-        sys.stdout.write(encoded.decode() + "\n")
+        write_json(encoded)
     else:
         _show(comparisons)
         _show_parts(parts, points)
@@ -175,16 +176,15 @@ def _write(comparisons: Sequence[Comparison], encoded: bytes, output_dir: Path |
 
 
 def _show(comparisons: Sequence[Comparison]) -> None:
-    from rich.console import Console
-
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.compare.outputs import outputs_text
     from nemo_skills_specdec.compare.wording import reasons_of, threshold_text
     from nemo_skills_specdec.report.terminal import findings_lines
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = screen()
     for comparison in comparisons:
         for name, side in (("baseline", comparison.baseline), ("run", comparison.run)):
-            console.print(f"{name:8}  {_side(side)}", markup=False)
+            console.print(f"{name:8}  {_side(side)}")
         same = "" if comparison.same_text is None else f", {comparison.same_text:.0%} with the same text"
         console.print(f"{comparison.prompts} prompts answered by all runs{same}")
         console.print(_total_table(comparison))
@@ -196,25 +196,25 @@ def _show(comparisons: Sequence[Comparison]) -> None:
                 f"intervals of {', '.join(by_run)} hold only noise from run to run, not the choice of prompts"
             )
         for reason, titles in reasons_of(comparison.overall).items():
-            console.print(f"{', '.join(titles)}: {reason}", markup=False)
+            console.print(f"{', '.join(titles)}: {reason}")
         for said in outputs_text(comparison):
-            console.print(said, markup=False)
+            console.print(said)
         for result in comparison.thresholds:
-            console.print(threshold_text(result), markup=False)
+            console.print(threshold_text(result))
         for line in findings_lines(comparison.findings):
             console.print(line)
         console.print()
 
 
 def _show_parts(parts: Mapping[By, Mapping[str, Sequence[Slice]]], points: Sequence[ParetoPoint]) -> None:
-    from rich.console import Console
+    from nemo_skills_specdec.cli._screen import screen
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = screen()
     for key, by_group in parts.items():
         for label, slices in by_group.items():
             if not slices:
                 continue
-            console.print(f"{label}: acceptance by {key}", markup=False)
+            console.print(f"{label}: acceptance by {key}")
             table = _empty_table(key, "prompts", "D", "AL", "95% CI", "tok/s per user")
             for part in slices:
                 interval = f"{part.interval.low:.2f}-{part.interval.high:.2f}" if part.interval else "-"
@@ -234,14 +234,15 @@ def _show_parts(parts: Mapping[By, Mapping[str, Sequence[Slice]]], points: Seque
 
 def _show_published(near: Mapping[str, Sequence[NearResult]]) -> None:
     for label, results in near.items():
-        print(f"published results nearest to {label}:")
+        write_line(f"published results nearest to {label}:")
         for one in results:
             result = one.result
             length = f"AL {result.acceptance_length:.2f}" if result.acceptance_length is not None else "AL not told"
             speedup = f", speedup {result.speedup:.2f}" if result.speedup is not None else ""
             drafter = f" ({result.drafter})" if result.drafter else ""
-            print(f"  {result.target}, {result.method}{drafter}, {result.prompts}: {length}{speedup}  {result.source}")
-            print(f"    differs in {'; '.join(one.differences)}")
+            told = f"{result.target}, {result.method}{drafter}, {result.prompts}: {length}{speedup}"
+            write_line(f"  {told}  {result.source}")
+            write_line(f"    differs in {'; '.join(one.differences)}")
 
 
 def _total_table(comparison: Comparison) -> Table:

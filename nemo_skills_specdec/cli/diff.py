@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._streams import write_json
 from nemo_skills_specdec.cli.eval import ServerType
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ def _print(reading: CounterReading, *, json_output: bool) -> None:
             "engine": reading.engine,
             "traffic": msgspec.to_builtins(reading.traffic),
         }
-        sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
+        write_json(msgspec.json.encode(body))
         return
     _show(acceptance, reading)
 
 
 def _show(acceptance: Acceptance, reading: CounterReading) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.report.terminal import findings_lines
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -84,7 +84,7 @@ def _show(acceptance: Acceptance, reading: CounterReading) -> None:
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 80)
+    console = screen(width=80)
     console.print(table)
     for line in findings_lines(acceptance.findings):
         console.print(line)

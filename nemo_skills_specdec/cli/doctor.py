@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nemo_skills_specdec.cli._engine_options import TlsFlags
+from nemo_skills_specdec.cli._streams import write_json
 from nemo_skills_specdec.cli.eval import ServerType
 from nemo_skills_specdec.option_groups import spread
 
@@ -58,7 +58,7 @@ def doctor(
         info.findings = [*info.findings, UNCHECKED]
     info = redacted_data(info, secrets)
     if json_output:
-        sys.stdout.write(msgspec.json.encode(info).decode() + "\n")
+        write_json(msgspec.json.encode(info))
     else:
         _show(info)
     if all(offer.available is False for offer in info.offers):
@@ -66,9 +66,9 @@ def doctor(
 
 
 def _show(info: ServerInfo) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.engines.registry import ENGINES
     from nemo_skills_specdec.report.terminal import findings_lines
 
@@ -93,7 +93,7 @@ def _show(info: ServerInfo) -> None:
     offers.add_column("how", overflow="fold")
     for offer in info.offers:
         offers.add_row(offer.source, _here(offer.available), offer.gives, offer.how)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 80)
+    console = screen(width=80)
     console.print(facts)
     if info.offers:
         console.print("\nsources of acceptance, best first")

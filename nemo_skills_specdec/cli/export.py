@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._streams import write_line
 from nemo_skills_specdec.prompts.prepared.kinds import READ_WITH, ExportKind
 
 
@@ -25,6 +26,6 @@ def export(
     folder = path if path.is_dir() else path.parent
     out = output_dir or folder.with_name(f"{folder.resolve().name}-{to}")
     for written in export_files(path, to, out, list(config) if config else None):
-        typer.echo(str(written))
+        write_line(str(written))
         if to in READ_WITH:
-            typer.echo(f"read with: {READ_WITH[to].format(folder=out, name=written.stem)}", err=True)
+            write_line(f"read with: {READ_WITH[to].format(folder=out, name=written.stem)}", stderr=True)

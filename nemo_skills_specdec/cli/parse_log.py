@@ -69,14 +69,13 @@ def _write(folder: Path, analysis: LogAnalysis, body: str) -> None:
 
 
 def _show(analysis: LogAnalysis) -> None:
-    from rich.console import Console
-
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.report.terminal import findings_lines
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = screen()
     _table(console, analysis.acceptance)
     for name, acceptance in analysis.servers.items():
-        console.print(f"\n{name or '(no name)'}", markup=False)
+        console.print(f"\n{name or '(no name)'}")
         _table(console, acceptance)
     if analysis.comparison is not None:
         _comparison(console, analysis.comparison)

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from nemo_skills_specdec.cli._streams import write_line
 from nemo_skills_specdec.option_groups import spread
 from nemo_skills_specdec.prompts.prepare_options import PrepareFlags
 
@@ -38,6 +39,6 @@ def prepare(
         # First, since it brings all rows of `mini` along, which may be fewer in the end.
         write_dataset_folder(folder_name(name), flags.data_dir or default_data_dir())
     options = PrepareOptions(name=name, **msgspec.structs.asdict(flags))
-    results = prepare_set(options, lambda line: typer.echo(line, err=True))
+    results = prepare_set(options, lambda line: write_line(line, stderr=True))
     if not all(result.ok for result in results):
         raise typer.Exit(1)

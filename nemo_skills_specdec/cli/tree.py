@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._streams import write_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -55,7 +57,7 @@ def tree(
     texts = _messages(prompts) if rates is None else []
 
     def measure(name: str, shape: DraftTree) -> TreeRun:
-        print(f"measuring {name}", file=sys.stderr)
+        write_line(f"measuring {name}", stderr=True)
         return run_tree(shape, texts, max_tokens=max_tokens, temperature=temperature, seed=seed)
 
     run = None
@@ -134,17 +136,17 @@ def _write(folder: Path, report: TreeReport) -> None:
 
 
 def _show(report: TreeReport) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.embedded.draft_tree import tree_of_paths
     from nemo_skills_specdec.report.terminal import findings_lines
     from nemo_skills_specdec.trees.drawing import tree_text
     from nemo_skills_specdec.trees.rank_rates import node_probabilities
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    console.print(f"acceptance by depth and rank ({report.rates.source})", markup=False)
+    console = screen()
+    console.print(f"acceptance by depth and rank ({report.rates.source})")
     for depth, row in enumerate(report.rates.rates, start=1):
         console.print(f"  {depth:2d}  " + "  ".join(f"{rate:.3f}" for rate in row))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -169,8 +171,8 @@ def _show(report: TreeReport) -> None:
         if item.built:
             shape = tree_of_paths(item.nodes)
             console.print(f"\n{item.name}")
-            console.print(tree_text(shape, node_probabilities(shape, report.rates)), markup=False)
+            console.print(tree_text(shape, node_probabilities(shape, report.rates)))
             for engine, arguments in item.engine_arguments.items():
-                console.print(f"{engine}: {arguments}", markup=False, soft_wrap=True)
+                console.print(f"{engine}: {arguments}", soft_wrap=True)
     for line in findings_lines(report.findings):
         console.print(line)

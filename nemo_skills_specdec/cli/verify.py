@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._streams import write_line
+
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A prepared folder or file.")],
@@ -34,24 +36,24 @@ def verify(
             "files": results,
             "comparisons": comparisons,
         }
-        typer.echo(msgspec.json.encode(value).decode())
+        write_line(msgspec.json.encode(value).decode())
     else:
         for result in results:
             turns = f"{rows_and_turns(result.num_rows, result.num_turns)}, {result.num_multiturn_rows} multi-turn"
             tokens = f", {result.tokens[0]} to {result.tokens[1]} tokens" if result.tokens else ""
-            typer.echo(f"{result.name}: {'ok' if result.ok else 'NOT OK'}: {turns}{tokens}")
-            typer.echo(f"  fingerprint {result.fingerprint}")
+            write_line(f"{result.name}: {'ok' if result.ok else 'NOT OK'}: {turns}{tokens}")
+            write_line(f"  fingerprint {result.fingerprint}")
             for remark in result.findings:
-                typer.echo(f"  {remark.severity}: {remark.message}")
+                write_line(f"  {remark.severity}: {remark.message}")
         for one in comparisons:
             order = "" if one.same_order else ", in another order"
-            typer.echo(
+            write_line(
                 f"{one.name}: {'same' if one.same else 'DIFFERENT'}: "
                 f"{rows_that(len(one.differing), 'differ')}, "
                 f"{len(one.missing)} only there, {len(one.added)} only here{order}"
             )
             for example in one.examples:
                 where = f" turn {example.turn} at {example.position}" if example.turn is not None else ""
-                typer.echo(f"  {example.question_id} {example.field}{where}: {example.ours!r} / {example.theirs!r}")
+                write_line(f"  {example.question_id} {example.field}{where}: {example.ours!r} / {example.theirs!r}")
     if not all(result.ok for result in results) or not all(one.same for one in comparisons):
         raise typer.Exit(1)

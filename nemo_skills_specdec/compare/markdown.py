@@ -16,6 +16,7 @@ from nemo_skills_specdec.compare.wording import (
     threshold_text,
     value_text,
 )
+from nemo_skills_specdec.shown import markdown
 
 _MARKS = {"met": "✅", "violated": "❌", "undecided": "⚠️"}
 
@@ -24,18 +25,18 @@ def comparison_markdown(comparison: Comparison) -> str:
     """Thresholds first, then the totals, the findings, and the categories folded away."""
     level = f"{100 * (1 - comparison.significance):g} % interval"
     lines = [
-        f"### {comparison.run.label}",
+        f"### {markdown(comparison.run.label)}",
         "",
-        f"Baseline: {comparison.baseline.label}. {comparison.prompts} prompts, "
+        f"Baseline: {markdown(comparison.baseline.label)}. {comparison.prompts} prompts, "
         f"{len(comparison.baseline.directories)} and {len(comparison.run.directories)} run(s).",
         "",
-        *(f"- {_MARKS[result.outcome]} {threshold_text(result)}" for result in comparison.thresholds),
+        *(f"- {_MARKS[result.outcome]} {markdown(threshold_text(result))}" for result in comparison.thresholds),
         *([""] if comparison.thresholds else []),
         *_table(comparison.overall, level, "figure", [change.title for change in comparison.overall]),
         "",
-        *(f"- {line}" for line in outputs_text(comparison)),
+        *(f"- {markdown(line)}" for line in outputs_text(comparison)),
         *_notes(comparison),
-        *(f"- {finding.severity}: {finding.message}" for finding in comparison.findings),
+        *(f"- {finding.severity}: {markdown(finding.message)}" for finding in comparison.findings),
     ]
     for number, title in enumerate(_category_titles(comparison)):
         changes = [members[number] for members in comparison.categories.values()]
@@ -52,7 +53,7 @@ def _table(changes: Sequence[FigureChange], level: str, head: str, names: Sequen
         f"| {head} | baseline | run | change | {level} | verdict |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {name} | {value_text(change, change.baseline)} | {value_text(change, change.run)} "
+            f"| {markdown(name)} | {value_text(change, change.baseline)} | {value_text(change, change.run)} "
             f"| {change_text(change)} | {interval_text(change)} | {_verdict(change)} |"
             for name, change in shown
         ),

@@ -22,6 +22,7 @@ from nemo_skills_specdec.evaluator.folder_settings import evaluates_in_own_proce
 from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, telling_builder
 from nemo_skills_specdec.evaluator.shipping import register_package as register_package
 from nemo_skills_specdec.evaluator.task import MeasuredConversations
+from nemo_skills_specdec.shown import plain
 
 LOG = logging.getLogger("nemo_skills.specdec")
 
@@ -120,7 +121,7 @@ def main() -> None:
 
 def _give_up(message: str, code: int) -> None:
     # A progress bar may have left its line open.
-    print(f"\nnemo_skills_specdec: {message}", file=sys.stderr, flush=True)
+    print(f"\nnemo_skills_specdec: {plain(message)}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 

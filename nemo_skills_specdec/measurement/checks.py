@@ -102,7 +102,7 @@ def check_reading(
     counts = per_request_counts(records)
     # With answers missing on one side only, the two differ for a known reason.
     if counts is not None and complete and not cut_off:
-        findings += check_sources(counts, reading)
+        findings += check_sources(counts, reading, account)
     return findings
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from ssl import SSLContext
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +24,7 @@ from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.measurement.checks import MAX_FAILED, server_gone
 from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence, SenderDelays
+from nemo_skills_specdec.measurement.hooks import Edge, Hooks
 from nemo_skills_specdec.measurement.request_statistics import (
     contradictions,
     count_answer,
@@ -84,31 +85,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     remarks: Sequence[Finding] = ()
 
 
-class Edge(msgspec.Struct, frozen=True, kw_only=True):
-    """Which end of which window snapshots belong to.
-
-    Attributes:
-        category: whose window it is; None for that of all prompts. The end of one is the start of the next.
-    """
-
-    end: Literal["before", "after"]
-    category: str | None = None
-
-
-class Hooks(msgspec.Struct, frozen=True, kw_only=True):
-    """Called while a measurement goes on, so that it can be watched and kept; these should be quick.
-
-    Attributes:
-        stage: what comes next, in a word or two.
-        record: a request ended.
-        snapshots: snapshots were taken, at the start or at the end of the window of a category, if it is one.
-    """
-
-    stage: Callable[[str], None] = lambda _: None
-    record: Callable[[RequestRecord], None] = lambda _: None
-    snapshots: Callable[[Sequence[Snapshot], Edge], None] = lambda _taken, _edge: None
-
-
 class Sending(msgspec.Struct, kw_only=True):
     """What a load generator did in one window.
 
@@ -118,7 +94,6 @@ class Sending(msgspec.Struct, kw_only=True):
         findings: what there is to say about it.
     """
 
-    records: list[RequestRecord]
     wall_seconds: float
     delays: SenderDelays | None = None
     interrupted: bool = False
@@ -137,7 +112,10 @@ class Sender(Protocol):
         headers: Mapping[str, str],
         on_record: Callable[[RequestRecord], None],
     ) -> Sending:
-        """Sends the prompts and gives back when all is over; the plan's request is the one to send."""
+        """Sends the prompts and gives back when all is over; the plan's request is the one to send.
+
+        Every request is given to `on_record` as it ends, and kept by nobody else.
+        """
 
 
 class Gathered(msgspec.Struct, kw_only=True):
@@ -172,7 +150,6 @@ def send_with_client(
     on_record: Callable[[RequestRecord], None],
 ) -> Sending:
     """Sends the prompts with our own client."""
-    records: list[RequestRecord] = []
     broken: list[str] = []
     samples = as_sent(plan.request).n
 
@@ -180,14 +157,12 @@ def send_with_client(
         record, problem = record_of(exchange, info, samples)
         if problem is not None:
             broken.append(problem)
-        records.append(record)
         on_record(record)
 
     sent = send_all(
         rows, url=plan.base_url, headers=headers, request=plan.request, load=plan.load, on_exchange=take, keep=False
     )
     return Sending(
-        records=records,
         wall_seconds=sent.ended_at - sent.started_at,
         delays=SenderDelays(
             lateness=sent.lateness,
@@ -313,10 +288,10 @@ def _send_windows(
         hooks.snapshots(first, Edge(end="after"))
     for name, members in windows.items():
         hooks.stage(name)
-        sending = send(_ordered(members, plan.order_seed), plan, info, headers, hooks.record)
+        sending, records = _sent(send, _ordered(members, plan.order_seed), plan, info, headers, hooks)
         before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info, tls)
         hooks.snapshots(taken, Edge(end="after", category=name if len(windows) > 1 else None))
-        evidence.records += with_stepless_answers(_in_order(sending.records, members))
+        evidence.records += with_stepless_answers(_in_order(records, members))
         evidence.window = Window(before=first, after=taken)
         if len(windows) > 1:
             evidence.categories[name] = Window(before=before, after=taken)
@@ -330,6 +305,26 @@ def _send_windows(
             conditions.cut_off = None
             return sending.gave_up
     return None
+
+
+def _sent(
+    send: Sender,
+    members: Sequence[PromptRow],
+    plan: Plan,
+    info: ServerInfo,
+    headers: Mapping[str, str],
+    hooks: Hooks,
+) -> tuple[Sending, list[RequestRecord]]:
+    """Has prompts sent; what became of them."""
+    if hooks.recall is not None:
+        return send(members, plan, info, headers, hooks.record), hooks.recall()
+    records: list[RequestRecord] = []
+
+    def keep(record: RequestRecord) -> None:
+        records.append(record)
+        hooks.record(record)
+
+    return send(members, plan, info, headers, keep), records
 
 
 def _tls(plan: Plan) -> SSLContext | None:

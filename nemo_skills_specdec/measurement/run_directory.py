@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,7 +30,8 @@ from nemo_skills_specdec.errors import JSON_ERRORS, DataError, UsageError, Write
 from nemo_skills_specdec.files import LineLog, atomic_file, locked, pretty, safe_name, write_atomically
 from nemo_skills_specdec.measurement.attempts import Attempt
 from nemo_skills_specdec.measurement.evidence import Conditions
-from nemo_skills_specdec.measurement.measure import Edge, Measurement
+from nemo_skills_specdec.measurement.hooks import Edge
+from nemo_skills_specdec.measurement.measure import Measurement
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
 from nemo_skills_specdec.redaction import redacted_bytes, redacted_data
 
@@ -136,31 +137,24 @@ class RunWriter:
         self.manifest = manifest
         self._rows = rows
         self._secrets = secrets
-        self._places: dict[tuple[str, int], tuple[int, int]] = {}
         self._sets = max((file.number + 1 for file in manifest.snapshots), default=0)
         self._unwritten: dict[str, bytes] = {}
         write_atomically(directory / ANSWERS, b"".join(msgspec.json.encode(record) + b"\n" for record in kept))
         self._log = LineLog(directory / ANSWERS)
-        start = 0
-        for record in kept:
-            end = start + len(msgspec.json.encode(record))
-            self._places[record.question_id, record.turn] = start, end
-            start = end + 1
+        self._recalled = self._log.end
         for file in (METRICS, OUTPUT):
             (directory / file).unlink(missing_ok=True)
         self._write_manifest(directory)
 
     def record(self, record: RequestRecord) -> None:
-        """Keeps a request that ended. Its text and its steps then lie on disk, and no longer in the record."""
-        clean = redacted_data(record, self._secrets)
-        if clean is not record:
-            for name in RequestRecord.__struct_fields__:
-                setattr(record, name, getattr(clean, name))
-        place = self._log.append(msgspec.json.encode(record))
-        if place is not None:
-            self._places[record.question_id, record.turn] = place
-            record.generation = ""
-            record.reasoning = record.steps = None
+        """Keeps a request that ended, without the secrets that it may repeat."""
+        self._log.append(msgspec.json.encode(redacted_data(record, self._secrets)))
+
+    def recall(self) -> list[RequestRecord]:
+        """The requests that were kept since the last call, without their texts and steps, which stay in the log."""
+        found = [_figures(msgspec.json.decode(line, type=RequestRecord)) for _, line in self._log.lines(self._recalled)]
+        self._recalled = self._log.end
+        return found
 
     def snapshots(self, taken: Sequence[Snapshot], edge: Edge) -> None:
         """Keeps snapshots that were taken together."""
@@ -203,17 +197,19 @@ class RunWriter:
         latest = self.manifest.attempts[-1]
         latest.ended_at = measurement.ended_at
         latest.status = "complete" if measurement.evaluation.status == "complete" else "cut_off"
-        self._log.close()
+        self._log.settle()
         try:
             self._write_all(self.directory, measurement)
         except WriteError as error:
             raise self._rescued(measurement, error) from error
+        finally:
+            self._log.close()
         (self.directory / ANSWERS).unlink()
 
     def abandon(self) -> None:
         """Closes the files of a run that has no result; what was answered stays on disk."""
         self._log.close()
-        if not self._places and len(self.manifest.attempts) == 1:
+        if not self._log.end and len(self.manifest.attempts) == 1:
             for file in (ANSWERS, MANIFEST):
                 (self.directory / file).unlink(missing_ok=True)
 
@@ -252,19 +248,40 @@ class RunWriter:
         by_prompt: dict[str, list[RequestRecord]] = {}
         for record in records:
             by_prompt.setdefault(record.question_id, []).append(record)
-        with (self.directory / ANSWERS).open("rb") as log, atomic_file(path) as output:
+        places = self._places()
+        with atomic_file(path) as output:
             for row in self._rows:
-                turns = [self._with_text(record, log) for record in by_prompt.get(row.question_id, [])]
-                if turns:
+                if turns := [self._with_text(record, places) for record in by_prompt.get(row.question_id, [])]:
                     output.write(msgspec.json.encode(output_row(row, turns)) + b"\n")
 
-    def _with_text(self, record: RequestRecord, log: BinaryIO) -> RequestRecord:
-        start, end = self._places.get((record.question_id, record.turn), (0, 0))
-        if start == end:
+    def _places(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Where the latest line of every request lies in the log."""
+        key = msgspec.json.Decoder(_LineKey)
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+        for start, line in self._log.lines():
+            told = key.decode(line)
+            found[told.question_id, told.turn] = start, start + len(line)
+        return found
+
+    def _with_text(self, record: RequestRecord, places: Mapping[tuple[str, int], tuple[int, int]]) -> RequestRecord:
+        place = places.get((record.question_id, record.turn))
+        if place is None:
             return record
-        log.seek(start)
-        kept = msgspec.json.decode(log.read(end - start), type=RequestRecord)
+        kept = msgspec.json.decode(self._log.read(*place), type=RequestRecord)
         return msgspec.structs.replace(record, generation=kept.generation, reasoning=kept.reasoning, steps=kept.steps)
+
+
+class _LineKey(msgspec.Struct):
+    """What tells a line of the log from the others."""
+
+    question_id: str
+    turn: int
+
+
+def _figures(record: RequestRecord) -> RequestRecord:
+    record.generation = ""
+    record.reasoning = record.steps = None
+    return record
 
 
 def stored_snapshots(directory: Path, files: Sequence[SnapshotFile]) -> dict[int, list[Snapshot]]:

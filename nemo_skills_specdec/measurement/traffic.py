@@ -127,9 +127,17 @@ def check_counts(first: str, one: AcceptanceCounts, second: str, other: Acceptan
     ]
 
 
-def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> list[Finding]:
-    """Compares the sum over all answers' own statistics with the counters of the same window."""
+def check_sources(
+    per_request: AcceptanceCounts, reading: CounterReading, account: ClientAccount | None = None
+) -> list[Finding]:
+    """Compares the sum over all answers' own statistics with the counters of the same window.
+
+    Args:
+        account: what was sent; a server counts requests that came to nothing as far as it got with them.
+    """
     if reading.counts is not None:
+        if account is not None and _failed_explain(per_request, reading.counts, account):
+            return [_failed_were_counted(per_request, reading.counts, account)]
         return check_counts("responses", per_request, "counters", reading.counts)
     bounds, length = reading.acceptance_length_bounds, per_request.acceptance_length
     if bounds is not None and length is not None and not bounds.low - 1e-9 <= length <= bounds.high + 1e-9:
@@ -143,6 +151,39 @@ def check_sources(per_request: AcceptanceCounts, reading: CounterReading) -> lis
             )
         ]
     return []
+
+
+def _failed_explain(answers: AcceptanceCounts, counters: AcceptanceCounts, account: ClientAccount) -> bool:
+    """Whether requests without an answer are reason enough for what the counters have more than the answers."""
+    pairs = [
+        (mine, theirs)
+        for name in ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
+        if (mine := getattr(answers, name)) is not None and (theirs := getattr(counters, name)) is not None
+    ]
+    if not account.uncertain or all(mine == theirs for mine, theirs in pairs):
+        return False
+    if any(theirs < mine for mine, theirs in pairs):
+        return False
+    drafts, steps = answers.num_drafts, counters.num_drafts
+    if drafts is None or steps is None or account.max_tokens is None:
+        return True
+    # Every step of an answer gives at least one token of it.
+    return steps - drafts <= account.uncertain * account.samples * account.max_tokens
+
+
+def _failed_were_counted(answers: AcceptanceCounts, counters: AcceptanceCounts, account: ClientAccount) -> Finding:
+    return Finding(
+        code="failed_requests_counted",
+        severity="info",
+        message=f"The counters hold {counters.num_drafts} drafts and the answers {answers.num_drafts}: the server also "
+        f"counted up to {account.uncertain} requests that failed after it had begun them; the figures are those of "
+        "the answers.",
+        numbers={
+            "responses_num_drafts": answers.num_drafts,
+            "counters_num_drafts": counters.num_drafts,
+            "requests_without_answer": account.uncertain,
+        },
+    )
 
 
 def _check_requests(

@@ -62,7 +62,7 @@ def category_table(evaluation: Evaluation) -> Table:
     for name in ("D", "AL", "95% CI", "AR%", *(f"c{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, part in parts.items():
-        table.add_row(name, *_cells(part.acceptance, shown), *_speed_cells(part.speed))
+        table.add_row(Text(name), *_cells(part.acceptance, shown), *_speed_cells(part.speed))
     overall, averages = evaluation.overall, evaluation.averages
     table.add_section()
     table.add_row("pooled", *_cells(overall.acceptance, shown), *_speed_cells(overall.speed), style="bold")

@@ -23,8 +23,8 @@ from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.launch.caches import empty_caches
 from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.measurement.evidence import Evidence
+from nemo_skills_specdec.measurement.hooks import Hooks
 from nemo_skills_specdec.measurement.measure import (
-    Hooks,
     Measurement,
     Plan,
     Sender,
@@ -232,7 +232,12 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
     )
     writer = RunWriter(directory, rows, manifest, kept_records, task.secrets)
     with reporter.sending(len(remaining), sum(count_turns(row.messages) for row in remaining)) as shown:
-        hooks = Hooks(stage=shown.stage, record=_both(shown.record, writer.record), snapshots=writer.snapshots)
+        hooks = Hooks(
+            stage=shown.stage,
+            record=_both(shown.record, writer.record),
+            snapshots=writer.snapshots,
+            recall=writer.recall,
+        )
         try:
             gathered = gather(
                 Workload(name=workload.name, rows=remaining, remarks=remarks),

@@ -86,17 +86,17 @@ def sender(config: RunConfig, directory: Path) -> Sender:
         on_record: Callable[[RequestRecord], None],
     ) -> Sending:
         del headers  # `check` has refused them
-        sending = _send(python, config, rows, plan, info, directory / FOLDER)
-        for record in sending.records:
+        records, findings = _send(python, config, rows, plan, info, directory / FOLDER)
+        for record in records:
             on_record(record)
-        return sending
+        return Sending(wall_seconds=_wall_seconds(records), findings=findings)
 
     return send
 
 
 def _send(
     python: str, config: RunConfig, rows: Sequence[PromptRow], plan: Plan, info: ServerInfo, folder: Path
-) -> Sending:
+) -> tuple[list[RequestRecord], list[Finding]]:
     write_atomically(
         folder / "prompts.jsonl", b"".join(msgspec.json.encode({"prompt": _text(r)}) + b"\n" for r in rows)
     )
@@ -105,8 +105,7 @@ def _send(
         [python, "-m", "guidellm", "run", "-c", str(folder / "config.json"), "--disable-console"],
         folder / "guidellm.log",
     )
-    records, findings = records_of(read_report(folder / "report.json"), rows, info)
-    return Sending(records=records, wall_seconds=_wall_seconds(records), findings=findings)
+    return records_of(read_report(folder / "report.json"), rows, info)
 
 
 def check(

@@ -17,6 +17,7 @@ import msgspec
 from nemo_skills_specdec.errors import SpecdecError, UsageError
 from nemo_skills_specdec.launch.command import shell_line
 from nemo_skills_specdec.launch.start import command_of
+from nemo_skills_specdec.shown import plain
 from nemo_skills_specdec.studies.config import RunConfig, config_from, needs_extra, resolve
 from nemo_skills_specdec.studies.execute import Reporter
 from nemo_skills_specdec.studies.study import Outcome, run_study
@@ -116,7 +117,7 @@ def _sum(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def _quoted(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from nemo_skills_specdec.compare.speedup import Speedup
 from nemo_skills_specdec.files import pretty, write_atomically
+from nemo_skills_specdec.shown import csv_cell, markdown
 from nemo_skills_specdec.statistics import Interval
 from nemo_skills_specdec.studies.study import find_runs
 from nemo_skills_specdec.studies.summary import OVERALL, Row, Summary, summarize
@@ -116,9 +117,9 @@ def to_json(summary: Summary, study: Path) -> dict[str, Any]:
 def to_markdown(summary: Summary, study: Path) -> str:
     """Tables for people: runs, speedups and acceptance by category, repetitions, what is missing."""
     overall = [row for row in summary.rows if row.category == OVERALL]
-    lines = [f"# {study.name}", ""]
+    lines = [f"# {markdown(study.name)}", ""]
     for title, rows in _groups(overall).items():
-        lines += [f"## {title}", "", *_runs_table(rows), ""]
+        lines += [f"## {markdown(title)}", "", *_runs_table(rows), ""]
         inner = {id(row.run): row for row in rows}
         parts = [row for row in summary.rows if row.category != OVERALL and id(row.run) in inner]
         if len({row.category for row in parts}) > 1:
@@ -132,7 +133,7 @@ def to_markdown(summary: Summary, study: Path) -> str:
     if summary.not_done:
         lines += ["## Not done", "", *_table(["run", "state", "why"], _missing(summary)), ""]
     remarks = sorted({(f.severity, f.message) for row in overall for f in row.part.acceptance.findings})
-    serious = [f"* {severity}: {message}" for severity, message in remarks if severity != "info"]
+    serious = [f"* {severity}: {markdown(message)}" for severity, message in remarks if severity != "info"]
     if serious:
         lines += ["## Remarks", "", *serious, ""]
     return "\n".join([*lines, "## What the figures mean", "", _DEFINITIONS])
@@ -207,7 +208,7 @@ def _runs_table(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if row.speedup.same_text is not None and row.run.config.sampling.temperature == 0
     )
-    return [*_table(header, body), *(["", *(f"* {note}" for note in notes)] if notes else [])]
+    return [*_table(header, body), *(["", *(f"* {markdown(note)}" for note in notes)] if notes else [])]
 
 
 def _category_table(parts: Sequence[Row], runs: Sequence[Row], cell: Callable[[Row], str]) -> list[str]:
@@ -240,8 +241,8 @@ def _missing(summary: Summary) -> list[list[str]]:
 
 
 def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *body]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    lines = [list(map(markdown, header)), ["---"] * len(header), *(list(map(markdown, line)) for line in body)]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _speedup_fields(speedup: Speedup) -> dict[str, Any]:
@@ -295,5 +296,5 @@ def _list(values: Sequence[float | None] | None) -> str:
 
 def _cell(value: object) -> object:
     if isinstance(value, list | tuple):
-        return " ".join("null" if item is None else str(item) for item in value)
-    return "" if value is None else value
+        return csv_cell(" ".join("null" if item is None else str(item) for item in value))
+    return "" if value is None else csv_cell(value)

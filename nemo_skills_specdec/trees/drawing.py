@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from nemo_skills_specdec.embedded.draft_tree import DraftTree
+from nemo_skills_specdec.shown import plain
 
 _COLUMN, _ROW, _MARGIN = 22, 54, 30
 
@@ -59,9 +60,9 @@ def tree_svg(tree: DraftTree, probabilities: Sequence[float], *, title: str) -> 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '
         f'height="{height}" font-family="sans-serif" font-size="12">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{escape(plain(title))}</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
-        f'<text x="{width / 2:.0f}" y="20" text-anchor="middle" fill="#222222">{escape(title)}</text>',
+        f'<text x="{width / 2:.0f}" y="20" text-anchor="middle" fill="#222222">{escape(plain(title))}</text>',
     ]
     for node, parent in enumerate(tree.parents, start=1):
         (x1, y1), (x2, y2) = points[parent], points[node]

@@ -122,6 +122,34 @@ def test_sources_that_disagree_are_named_with_both_numbers():
     assert finding.numbers == {"responses_num_drafts": 700, "counters_num_drafts": 768}
 
 
+def test_requests_that_failed_explain_what_the_counters_have_more_than_the_answers():
+    answers = AcceptanceCounts(num_drafts=700, num_draft_tokens=2800, num_accepted_tokens=1500)
+    account = ClientAccount(requests=28, uncertain=2, prompt_tokens=None, completion_tokens=2300, max_tokens=34)
+    (finding,) = check_sources(answers, READING, account)
+    assert (finding.code, finding.severity) == ("failed_requests_counted", "info")
+    assert finding.numbers == {
+        "responses_num_drafts": 700,
+        "counters_num_drafts": 768,
+        "requests_without_answer": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("drafts", "uncertain", "max_tokens"),
+    [
+        (700, 2, 33),  # 68 steps more than 66 tokens
+        (700, 0, 1000),  # nothing failed
+        (769, 2, 1000),  # the counters hold less
+    ],
+)
+def test_requests_that_failed_explain_no_other_difference(drafts, uncertain, max_tokens):
+    answers = AcceptanceCounts(num_drafts=drafts, num_draft_tokens=3000, num_accepted_tokens=1500)
+    account = ClientAccount(
+        requests=28, uncertain=uncertain, prompt_tokens=None, completion_tokens=2300, max_tokens=max_tokens
+    )
+    assert codes(check_sources(answers, READING, account)) == ["sources_disagree"]
+
+
 @pytest.mark.parametrize("field", ["num_drafts", "num_draft_tokens", "num_accepted_tokens"])
 def test_each_of_the_three_counts_is_compared_between_sources(field):
     known = {"num_drafts": 700, "num_draft_tokens": 3000, "num_accepted_tokens": 1500}

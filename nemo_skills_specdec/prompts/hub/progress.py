@@ -18,7 +18,11 @@ def progress_bars() -> Iterator[DownloadProgress]:
     if not console.is_terminal:
         yield no_progress
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[done]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[done]}"),
+    )
     bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
     @contextmanager
