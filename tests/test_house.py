@@ -84,3 +84,15 @@ def test_every_finding_is_a_sentence():
             if not begins or not (last is None or last.endswith(".")):
                 wrong.append(f"{file}:{node.lineno}")
     assert wrong == []
+
+
+def test_commands_print_only_through_what_keeps_a_terminal_from_harm():
+    """A category or a version is a text of unknown origin; see `cli/_screen.py` and `cli/_streams.py`."""
+    wrong = []
+    for file, node in nodes(ast.Call):
+        if not file.startswith("cli/") or file in ("cli/_screen.py", "cli/_streams.py"):
+            continue
+        called = ast.unparse(node.func)
+        if called in ("print", "Console", "sys.stdout.write", "sys.stderr.write", "typer.echo"):
+            wrong.append(f"{file}:{node.lineno} {called}")
+    assert wrong == []

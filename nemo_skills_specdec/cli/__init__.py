@@ -52,7 +52,7 @@ app.command()(tree)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        write_line(__version__)
         raise typer.Exit
 
 

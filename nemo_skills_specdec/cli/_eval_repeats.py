@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from nemo_skills_specdec.cli._screen import screen
+from nemo_skills_specdec.cli._streams import write_json
 from nemo_skills_specdec.cli._study_run import reporter
 from nemo_skills_specdec.compare.repeats import group_runs, runs_in
 from nemo_skills_specdec.compare.spread import FigureSpread, RunSpread, spread
@@ -38,7 +38,7 @@ def run(config: RunConfig, repeats: int, output_dir: Path | None, *, json_output
         raise UsageError(f"{study} holds a single run; give another --output-dir for the repeats")
     config = resolve(config)
     configs = [_repeat(config, number) for number in range(1, repeats + 1)]
-    errors = Console(stderr=True, highlight=False)
+    errors = screen(stderr=True, width=None)
     outcome = run_study(configs, study, retry_failed=True, reporter=reporter(errors))
     good = outcome.done + outcome.skipped
     if good > 1:
@@ -46,18 +46,18 @@ def run(config: RunConfig, repeats: int, output_dir: Path | None, *, json_output
         found = spread(group)
         write_atomically(study / REPEATS, pretty(found))
         if json_output:
-            sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+            write_json(msgspec.json.encode(found))
         else:
             _show(found)
             findings = {f.code: f for one in group.runs for f in one.evaluation.overall.acceptance.findings}
             for line in findings_lines(list(findings.values())):
-                Console(highlight=False).print(line)
+                screen().print(line)
         valid = all(one.evaluation.valid for one in group.runs)
     else:
         valid = False
-    errors.print(f"written to {study}", style="dim", markup=False)
+    errors.print(f"written to {study}", style="dim")
     if outcome.interrupted:
-        errors.print(f"interrupted; rerun with --output-dir {study} to resume", markup=False)
+        errors.print(f"interrupted; rerun with --output-dir {study} to resume")
         raise typer.Exit(130)
     if outcome.failed or (strict and not valid):
         raise typer.Exit(1)
@@ -72,9 +72,9 @@ def _repeat(config: RunConfig, number: int) -> RunConfig:
 
 
 def _show(found: RunSpread) -> None:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console = screen(width=110)
     left_out = f", {found.left_out} left out" if found.left_out else ""
-    console.print(f"{found.label}: {len(found.directories)} runs, {found.prompts} prompts{left_out}", markup=False)
+    console.print(f"{found.label}: {len(found.directories)} runs, {found.prompts} prompts{left_out}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("figure", no_wrap=True)
     for name in ("mean", "95% CI", "prompts alone", "lowest", "highest", "SD prompts", "SD runs", "variance of runs"):
@@ -93,7 +93,7 @@ def _show(found: RunSpread) -> None:
         )
     console.print(table)
     for title, reason in found.unknown.items():
-        console.print(f"{title}: {reason}", markup=False)
+        console.print(f"{title}: {reason}")
 
 
 def _scale(one: FigureSpread) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nemo_skills_specdec.cli._streams import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,7 @@ def parse_log(
     if output is not None:
         _write(output, analysis, body)
     if json_output:
-        sys.stdout.write(body + "\n")
+        write_json(body.encode())
     else:
         _show(analysis)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nemo_skills_specdec.cli._streams import write_line
 from nemo_skills_specdec.option_groups import one_of
 
 Picture = Literal["png", "svg"]
@@ -34,6 +35,6 @@ def report(
     from nemo_skills_specdec.report.images import ImageFormat
 
     path = report_on(runs, output_dir, [cast("ImageFormat", kind) for kind in images or ()])
-    print(path)
+    write_line(str(path))
     if open_report:
         typer.launch(path.resolve().as_uri())

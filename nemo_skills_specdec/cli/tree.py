@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +79,7 @@ def tree(
     if output is not None:
         _write(output, report)
     if json_output:
-        sys.stdout.write(_encoded(report) + "\n")
+        write_line(_encoded(report))
     else:
         _show(report)
 

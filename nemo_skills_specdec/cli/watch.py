@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nemo_skills_specdec.cli._engine_options import TlsFlags
+from nemo_skills_specdec.cli._streams import write_json, write_line
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import spread
 
@@ -93,9 +93,9 @@ def watch(
 
 def _run(options: WatchOptions, record: Path | None, secrets: Sequence[str], *, quiet: bool) -> WatchResult:
     """The watch, shown on stderr; the recording is on disk when this returns, whatever ended it."""
-    from rich.console import Console
     from rich.live import Live
 
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.client.interrupt import first_signal
     from nemo_skills_specdec.errors import WriteError
     from nemo_skills_specdec.redaction import redacted_bytes
@@ -103,7 +103,8 @@ def _run(options: WatchOptions, record: Path | None, secrets: Sequence[str], *, 
     from nemo_skills_specdec.watch.run import watch as run_watch
 
     stop = threading.Event()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = screen(stderr=True, width=None)
+    console.soft_wrap = True
     log = open_recording(record) if record is not None else None
     live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
     show = _shower(console, live, options.every) if not quiet else lambda latest, result: None
@@ -146,19 +147,19 @@ def _shower(console: Console, live: Live | None, every: float) -> Callable[[Roun
 
 def _finish(result: WatchResult, options: WatchOptions, *, json_output: bool) -> None:
     import msgspec
-    from rich.console import Console
 
+    from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.report.watch_text import breach_line, summary_view
     from nemo_skills_specdec.watch.summary import summary_of
 
     if json_output:
-        sys.stdout.write(msgspec.json.encode(summary_of(result)).decode() + "\n")
+        write_json(msgspec.json.encode(summary_of(result)))
     else:
-        Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(summary_view(result))
+        screen().print(summary_view(result))
     if options.alarm is None:
         return
     if result.breach is not None:
-        print(f"ns-specdec: {breach_line(result.breach)}", file=sys.stderr)
+        write_line(f"ns-specdec: {breach_line(result.breach)}", stderr=True)
         raise typer.Exit(1)
     if result.total.num_drafts is None:
         raise UsageError("--min-al cannot be judged: the metrics give no acceptance length that can be added up")

@@ -37,3 +37,15 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     record: Callable[[RequestRecord], None] = lambda _: None
     snapshots: Callable[[Sequence[Snapshot], Edge], None] = lambda _taken, _edge: None
     recall: Callable[[], list[RequestRecord]] | None = None
+
+
+def both(
+    first: Callable[[RequestRecord], None], second: Callable[[RequestRecord], None]
+) -> Callable[[RequestRecord], None]:
+    """Calls one, then the other."""
+
+    def call(record: RequestRecord) -> None:
+        first(record)
+        second(record)
+
+    return call

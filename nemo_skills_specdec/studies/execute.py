@@ -23,7 +23,7 @@ from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.launch.caches import empty_caches
 from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.measurement.evidence import Evidence
-from nemo_skills_specdec.measurement.hooks import Hooks
+from nemo_skills_specdec.measurement.hooks import Hooks, both
 from nemo_skills_specdec.measurement.measure import (
     Measurement,
     Plan,
@@ -234,7 +234,7 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
     with reporter.sending(len(remaining), sum(count_turns(row.messages) for row in remaining)) as shown:
         hooks = Hooks(
             stage=shown.stage,
-            record=_both(shown.record, writer.record),
+            record=both(shown.record, writer.record),
             snapshots=writer.snapshots,
             recall=writer.recall,
         )
@@ -294,16 +294,6 @@ def _join(evidence: Evidence, earlier: Earlier, kept: Sequence[RequestRecord], w
     sets = stored_snapshots(writer.directory, manifest.snapshots)
     ends = {file.number: file.category for file in manifest.snapshots}
     evidence.window, evidence.categories = windows_of(manifest.attempts, sets, ends)
-
-
-def _both(
-    first: Callable[[RequestRecord], None], second: Callable[[RequestRecord], None]
-) -> Callable[[RequestRecord], None]:
-    def call(record: RequestRecord) -> None:
-        first(record)
-        second(record)
-
-    return call
 
 
 def _server_info(config: RunConfig, started: Started) -> ServerInfo:
