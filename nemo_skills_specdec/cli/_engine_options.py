@@ -29,8 +29,11 @@ class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Options about the engine and its drafter."""
 
     draft_model: Annotated[
-        str | None,
-        typer.Option(help="Drafter (folder or Hub name), for methods that use one.", rich_help_panel=ENGINE),
+        list[str] | None,
+        typer.Option(
+            help="Drafter (folder or Hub name), for methods that use one; a study ranks several.",
+            rich_help_panel=ENGINE,
+        ),
     ] = None
     engine_python: Annotated[
         str | None,
@@ -118,6 +121,17 @@ def server_fields(engine: EngineFlags) -> dict[str, Any]:
         "ready_timeout_seconds": engine.ready_timeout,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def only_drafter(engine: EngineFlags) -> str | None:
+    """The drafter of a single run.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if len(engine.draft_model or ()) > 1:
+        raise UsageError("eval measures one drafter; give one --draft-model, or compare several with `experiment`")
+    return engine.draft_model[0] if engine.draft_model else None
 
 
 @contextlib.contextmanager

@@ -18,8 +18,11 @@ from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.launch.command import shell_line
 from nemo_skills_specdec.launch.start import command_of
 from nemo_skills_specdec.measurement.hooks import Hooks
+from nemo_skills_specdec.report.drafters_table import print_drafters
 from nemo_skills_specdec.report.study_table import print_study
 from nemo_skills_specdec.studies.config import RunConfig
+from nemo_skills_specdec.studies.drafters import MARKDOWN as DRAFTERS
+from nemo_skills_specdec.studies.drafters import write_drafters
 from nemo_skills_specdec.studies.execute import Reporter
 from nemo_skills_specdec.studies.parts import Refused
 from nemo_skills_specdec.studies.study import Outcome, find_runs, run_study
@@ -90,6 +93,10 @@ def finish(study: Path, outcome: Outcome, *, json_output: bool) -> None:
         else:
             print_study(to_json(summary, study), screen(width=None))
         errors.print(f"summary: {study / MARKDOWN}", style="dim")
+        if (drafters := write_drafters(study)) is not None:
+            if not json_output:
+                print_drafters(drafters.rankings, screen(width=None))
+            errors.print(f"drafters: {study / DRAFTERS}", style="dim")
     told = f"{outcome.done} completed, {outcome.skipped} already complete, {outcome.failed} failed"
     if outcome.held_back:
         told += f", {outcome.held_back} failed earlier (--retry-failed reruns them)"

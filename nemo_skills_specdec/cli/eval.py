@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nemo_skills_specdec.cli._engine_options import EngineFlags, MethodChoice, TlsFlags, server_fields, tls_fields
+from nemo_skills_specdec.cli._engine_options import (
+    EngineFlags,
+    MethodChoice,
+    TlsFlags,
+    only_drafter,
+    server_fields,
+    tls_fields,
+)
 from nemo_skills_specdec.cli._prompt_options import PromptFlags, benchmark_of
 from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 from nemo_skills_specdec.option_groups import spread
@@ -262,7 +269,7 @@ def eval_command(
         drafts = Method(
             name=name,
             draft_length=draft_length if name != "none" else None,
-            draft_model=engine.draft_model,
+            draft_model=only_drafter(engine),
             draft_tensor_parallel_size=engine.draft_tensor_parallel_size,
             prompt_lookup_min=2 if launch in OWN_METHODS else None,
         )

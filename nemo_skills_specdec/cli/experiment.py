@@ -106,7 +106,7 @@ def experiment(
             files=files,
             names=names,
             model=runs.model,
-            draft_model=server.draft_model,
+            drafters=server.draft_model or (),
             engines=engines,
             methods=list(runs.method or []),
             skip_baseline=runs.skip_baseline,

@@ -78,7 +78,7 @@ def sweep(
             Wanted(
                 names=[study] if study is not None else [],
                 model=runs.model,
-                draft_model=server.draft_model,
+                drafters=server.draft_model or (),
                 engines=[engine],
                 methods=list(runs.method or []),
                 skip_baseline=runs.skip_baseline,

@@ -22,6 +22,8 @@ _PER_RUN = frozenset(
         "request_files",
         "seed",
         "order_seed",
+        "drafter",
+        "drafter_order",
         "benchmark",
         "windows",
     }
@@ -84,7 +86,7 @@ def label_of(run: Run) -> str:
 
 def _identity(run: Run) -> bytes:
     server = run.manifest.server
-    arguments: dict[str, Any] = {k: v for k, v in run.manifest.arguments.items() if k not in _PER_RUN}
+    arguments: dict[str, Any] = {k: v for k, v in run.manifest.arguments.items() if k not in _PER_RUN and v}
     load = {k: v for k, v in (arguments.pop("load", None) or {}).items() if k not in ("seed", "timeout_seconds")}
     told = [getattr(server, name) for name in server.__struct_fields__ if name not in _NOT_TOLD]
     # Sampled answers are repeated with other seeds.

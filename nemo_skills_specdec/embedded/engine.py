@@ -72,10 +72,11 @@ def load_models(options: EmbeddedOptions) -> Models:
     capacity = context + (options.proposed if options.speculative else 0) + 1
     tokenizer = Tokenizer(folder, size=config.vocab_size)
     target = load(folder / "target", positions=capacity)
-    draft = load(folder / "draft", positions=capacity) if options.method == "draft_model" else None
+    drafter = Path(options.draft_dir) if options.draft_dir is not None else folder / "draft"
+    draft = load(drafter, positions=capacity) if options.method == "draft_model" else None
     if draft is not None and draft.config.vocab_size != config.vocab_size:
         raise DataError(
-            f"{folder}: target and draft differ in vocab_size ({config.vocab_size}, {draft.config.vocab_size}); "
+            f"{folder} and {drafter} differ in vocab_size ({config.vocab_size}, {draft.config.vocab_size}); "
             "use a pair that shares its tokenizer"
         )
     return Models(tokenizer=tokenizer, target=target, draft=draft, context=context, capacity=capacity)

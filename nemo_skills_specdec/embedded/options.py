@@ -40,6 +40,7 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
         seed: seeds requests that bring no seed of their own; None takes entropy from the system.
         served_model_name: the name clients ask for.
         model_dir: folder with `target/`, `draft/` and `tokenizer.json`; None takes the pair of this package.
+        draft_dir: folder of another draft model for the same target; None takes `draft/` beside it.
         ledger_requests: finished requests whose steps stay readable; totals never forget.
     """
 
@@ -63,6 +64,7 @@ class EmbeddedOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     seed: int | None = 0
     served_model_name: str = "specdec-mini"
     model_dir: str | None = None
+    draft_dir: str | None = None
     ledger_requests: int = 20_000
 
     @property

@@ -33,6 +33,9 @@ DEFAULT_DRAFT_LENGTH: dict[str, int] = {
 }
 """Where a method says nothing. 24 is the depth of vLLM's suffix trees; DFlash drafters are trained for blocks of 16."""
 
+HAS_DRAFTER: tuple[MethodName, ...] = ("draft_model", "eagle", "eagle3", "mtp", "dflash")
+"""Methods that may have a drafter of their own."""
+
 DEFAULT_LOOKUP_MAX = 4
 _SUFFIX_PACKAGE = "arctic-inference"
 
@@ -43,6 +46,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         draft_length: K; None takes the default of the method.
         draft_model: path or Hub name of the drafter, for the methods that have one of their own.
+        drafter: a short name for `draft_model`, where several drafters are compared.
+        drafter_order: its place among them, from 0: the order of a training run's checkpoints.
         prompt_lookup_min: shortest n-gram looked up; None takes the same as the longest, as vLLM does.
         prompt_lookup_max: longest n-gram looked up, for `ngram`.
         topk: branches per draft step; above 1 the draft is a tree.
@@ -56,6 +61,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: MethodName = "none"
     draft_length: int | None = None
     draft_model: str | None = None
+    drafter: str | None = None
+    drafter_order: int | None = None
     prompt_lookup_min: int | None = None
     prompt_lookup_max: int = DEFAULT_LOOKUP_MAX
     topk: int = 1
@@ -71,11 +78,12 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def label(self) -> str:
-        """A short name for tables and folders, such as `eagle3-k3` or `eagle-k5-top4-n16`."""
+        """A short name for tables and folders, such as `eagle3-k3`, `eagle-k5-top4-n16` or `eagle3-k3-step2000`."""
         if self.name in ("none", "as_served"):
             return self.name
+        drafter = f"-{self.drafter}" if self.drafter else ""
         tree = f"-top{self.topk}-n{self.num_draft_tokens}" if self.topk > 1 else ""
-        return f"{self.name}-k{self.length}{tree}"
+        return f"{self.name}-k{self.length}{tree}{drafter}"
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +129,7 @@ def check_method(method: Method) -> None:
             raise UsageError(
                 f"prompt_lookup_min ({shortest}) must lie between 1 and prompt_lookup_max ({method.prompt_lookup_max})"
             )
-    if method.name in ("draft_model", "eagle", "eagle3", "dflash") and method.draft_model is None:
+    if method.name in HAS_DRAFTER and method.name != "mtp" and method.draft_model is None:
         raise UsageError(f"method {method.name} needs a drafter; give draft_model, or a model that names one")
     if method.name in ("ngram", "suffix") and method.draft_model is not None:
         raise UsageError(f"method {method.name} has no draft model; drop draft_model")
@@ -231,7 +239,7 @@ def to_llamacpp(method: Method) -> Literal["ngram", "none"]:
 
 
 def to_embedded(method: Method, options: EmbeddedOptions) -> EmbeddedOptions:
-    """The method as options of the embedded engine. It brings its own draft model.
+    """The method as options of the embedded engine, which brings a draft model and takes others for its target.
 
     Raises:
         MethodRefused: it has no such method.
@@ -241,7 +249,9 @@ def to_embedded(method: Method, options: EmbeddedOptions) -> EmbeddedOptions:
     if method.name not in ("ngram", "draft_model") or method.topk > 1:
         raise MethodRefused(f"the embedded engine has no {method.label}; use ngram, draft_model or none")
     if method.name == "draft_model":
-        return msgspec.structs.replace(options, method="draft_model", draft_length=method.length)
+        return msgspec.structs.replace(
+            options, method="draft_model", draft_length=method.length, draft_dir=method.draft_model
+        )
     check_method(method)
     return msgspec.structs.replace(
         options,

@@ -50,7 +50,8 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
 def _method(row: Mapping[str, Any]) -> str:
     length = f" k{row['draft_length']}" if row["draft_length"] else ""
     repeat = f" #{row['repeat']}" if row["repeat"] else ""
-    return f"{row['method']}{length}{repeat}"
+    drafter = f" {row['drafter']}" if row.get("drafter") else ""
+    return f"{row['method']}{length}{drafter}{repeat}"
 
 
 def _load(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@ import msgspec
 from nemo_skills_specdec.client.body import count_turns
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
-from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.engines.registry import ENGINES, tells_per_request
 from nemo_skills_specdec.engines.remarks import REMEMBERS, UNCHECKED
 from nemo_skills_specdec.errors import UsageError, WriteError
@@ -50,8 +49,9 @@ from nemo_skills_specdec.measurement.run_directory import (
 )
 from nemo_skills_specdec.prompts.load import LoadedPrompts
 from nemo_skills_specdec.records import Finding, RequestRecord, prompt_sha256
-from nemo_skills_specdec.redaction import redacted_data, redacted_options, redacting, secrets_of
+from nemo_skills_specdec.redaction import redacted_data, redacting, secrets_of
 from nemo_skills_specdec.studies import guidellm
+from nemo_skills_specdec.studies.arguments import arguments_of
 from nemo_skills_specdec.studies.config import (
     OWN_MODEL,
     RunConfig,
@@ -361,23 +361,6 @@ def prompts_of(config: RunConfig, started: Started, model: str) -> LoadedPrompts
     if config.benchmark.name == EMULATED:
         count = server_tokenizer(started, model)
     return msgspec.structs.replace(load_prompts(config.benchmark, count), name=config.label)
-
-
-def arguments_of(config: RunConfig, started: Started, plan: Plan) -> dict[str, Any]:
-    """What a run was asked to do, for its manifest; addresses without credentials."""
-    arguments: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
-    arguments["base_url"] = public_url(plan.base_url)
-    arguments["metrics_urls"] = [public_url(url) for url in plan.metrics_urls]
-    return {
-        "benchmark": config.benchmark.label,
-        **redacted_options(arguments),
-        "config_hash": config_hash(config),
-        "launch": config.server.engine,
-        "method": config.method.name,
-        "draft_length": config.method.length,
-        "command": started.command,
-        "remarks": list(started.remarks),
-    }
 
 
 def write_failure(directory: Path, config: RunConfig, error: Exception) -> None:

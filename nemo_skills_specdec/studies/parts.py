@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.launch.methods import HAS_DRAFTER
 from nemo_skills_specdec.studies.config import OWN_MODEL, RunConfig, config_from, needs_extra, resolve
 
 KINDS = ("model", "method", "server", "benchmark", "sampling", "load")
@@ -116,8 +117,11 @@ def _methods_of(model: dict[str, Any]) -> list[str]:
 
 
 def _over(method: dict[str, Any], changes: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    """What is asked of every method goes to those that draft."""
-    return method if name == "none" else {**method, **(changes or {})}
+    """What is asked of every method goes to those that draft, a drafter to those that have one."""
+    if name == "none":
+        return method
+    asked = {key: value for key, value in (changes or {}).items() if key != "draft_model" or name in HAS_DRAFTER}
+    return {**method, **asked}
 
 
 def _read(path: str) -> Any:

@@ -32,8 +32,8 @@ def config_hash(config: RunConfig) -> str:
             del told[part][name]
     if not told["fresh_cache"]:
         del told["fresh_cache"]
-    # How speed is summed up changes nothing that is sent.
-    del told["speed"]
+    # How speed is summed up, and what a drafter is called, changes nothing that is sent.
+    del told["speed"], told["method"]["drafter"], told["method"]["drafter_order"]
     return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:12]
 
 

@@ -55,6 +55,7 @@ def record_of(row: Row) -> dict[str, Any]:
         "engine_version": row.run.manifest.server.version if row.run.manifest is not None else None,
         "method": config.method.name,
         "draft_length": config.method.length,
+        "drafter": config.method.drafter,
         "benchmark": config.benchmark.label,
         "temperature": config.sampling.temperature,
         "max_tokens": config.sampling.max_tokens,

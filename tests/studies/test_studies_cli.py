@@ -111,7 +111,7 @@ def test_a_sweep_has_a_baseline_at_every_load_and_one_server_for_a_draft_length(
         (["experiment", "model=own", "--max-tokens", "3"], "do not mix"),
         (["experiment", "--model", "m", "--engine-env", "A"], "NAME=VALUE"),
         (["experiment", "--model", "m", "--engine-args", "'"], "cannot be split"),
-        (["experiment", "embedded", "--draft-model", "d"], "goes with --model"),
+        (["experiment", "llamacpp", "--draft-model", "d"], "no run takes a drafter"),
         (["sweep"], "exactly one"),
         (["sweep", "embedded", "--server-url", "http://x"], "exactly one"),
         (["sweep", "--server-url", "http://x", "--draft-length", "1..3"], "running server"),
