@@ -18,7 +18,7 @@ FLOORS = [
     {"statistics"},
     {"records"},
     {"engines", "client"},
-    {"measurement", "prompts", "logs", "trees", "watch"},
+    {"measurement", "prompts", "logs", "trees", "watch", "grafana"},
     {"launch", "compare", "prepare_data"},
     {"evaluator", "studies", "report"},
     {"cli"},

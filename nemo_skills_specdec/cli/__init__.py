@@ -15,6 +15,7 @@ from nemo_skills_specdec.cli.doctor import doctor
 from nemo_skills_specdec.cli.eval import eval_command
 from nemo_skills_specdec.cli.experiment import experiment
 from nemo_skills_specdec.cli.export import export
+from nemo_skills_specdec.cli.grafana import grafana
 from nemo_skills_specdec.cli.parse_log import parse_log
 from nemo_skills_specdec.cli.prepare import prepare
 from nemo_skills_specdec.cli.report import report
@@ -40,6 +41,7 @@ app.command()(compare)
 app.command()(advise)
 app.command()(diff)
 app.command()(watch)
+app.command()(grafana)
 app.command()(serve)
 app.command()(prepare)
 app.command()(verify)
