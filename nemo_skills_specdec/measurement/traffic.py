@@ -120,8 +120,8 @@ def check_counts(first: str, one: AcceptanceCounts, second: str, other: Acceptan
             "server's metrics could explain that, and the responses are ours alone.",
             numbers={
                 f"{source.replace(' ', '_')}_{name}": value
-                for name, pair in differences.items()
-                for source, value in zip((first, second), pair, strict=True)
+                for name, (mine, theirs) in differences.items()
+                for source, value in ((first, mine), (second, theirs))
             },
         )
     ]
@@ -216,7 +216,7 @@ def _check_requests(
             )
         ]
     extra = counted - most
-    if 0 < extra <= warmup_requests:
+    if extra <= warmup_requests:
         return [
             Finding(
                 code="warmup_leaked",
