@@ -48,9 +48,9 @@ def main(
             if folder is None and flags.data_dir is not None and folder_in is not None:
                 folder = folder_in(flags.data_dir)
             wanted = {**msgspec.structs.asdict(flags), "name": name, "output_dir": folder}
-            results = prepare(PrepareOptions(**wanted), _say)
+            results = prepare(PrepareOptions(**wanted), say)
         except SpecdecError as error:
-            _say(f"{name}: {error}")
+            say(f"{name}: {error}")
             raise typer.Exit(2) from error
         if not all(result.ok for result in results):
             raise typer.Exit(1)
@@ -58,7 +58,7 @@ def main(
     app.command(help=f"Prepare {name}.")(command)
     mark = _mark_of_failure(name, argv)
     if mark is not None and mark.exists():
-        _say(f"{name}: not tried again, since the same preparation has just failed; see its message above")
+        say(f"{name}: not tried again, since the same preparation has just failed; see its message above")
         return 2
     try:
         app(args=list(argv), prog_name=f"{name}/prepare.py")
@@ -94,5 +94,6 @@ def _mark_of_failure(name: str, argv: Sequence[str]) -> Path | None:
     return None
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tells the user something, beside what is asked for."""
     print(plain(line), file=sys.stderr)

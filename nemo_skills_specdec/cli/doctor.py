@@ -1,8 +1,10 @@
-"""`ns-specdec doctor`: what is this server, and where can acceptance be read."""
+"""`ns-specdec doctor`: what is this server, and where can acceptance be read; which way leads through NeMo-Skills."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,11 +16,12 @@ from nemo_skills_specdec.option_groups import spread
 
 if TYPE_CHECKING:
     from nemo_skills_specdec.engines.base import ServerInfo
+    from nemo_skills_specdec.evaluator.roads import Road
 
 
 @spread
 def doctor(
-    url: Annotated[str, typer.Argument(help="Base URL of the server, with or without /v1.")],
+    url: Annotated[str | None, typer.Argument(help="Base URL of the server, with or without /v1.")] = None,
     *,
     metrics_url: Annotated[
         list[str] | None, typer.Option(help="URL of /metrics, if not below the server URL. Repeat for every replica.")
@@ -36,9 +39,30 @@ def doctor(
         str, typer.Option(help="Environment variable that holds the API key, if any.")
     ] = "SPECDEC_API_KEY",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    nemo_skills: Annotated[
+        bool,
+        typer.Option("--nemo-skills", help="Look at the NeMo-Skills that is installed here."),
+    ] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Cluster config of NeMo-Skills that jobs will use, as ns takes it.")
+    ] = None,
+    config_dir: Annotated[
+        Path | None,
+        typer.Option("--config-dir", "--config_dir", help="Folder of cluster configs. Default: as ns."),
+    ] = None,
 ) -> None:
-    """What is this server, and where can acceptance be read? Exits with 1 if certainly nowhere."""
+    """What is this server, and where can acceptance be read? Exits with 1 if certainly nowhere.
+
+    With --nemo-skills: which NeMo-Skills is installed here, and the two commands that lead through it to the server.
+    """
     import msgspec
+
+    from nemo_skills_specdec.errors import UsageError
+
+    if url is None and not nemo_skills:
+        raise UsageError("name a server, or give --nemo-skills")
+    if not nemo_skills and (cluster is not None or config_dir is not None):
+        raise UsageError("--cluster and --config-dir belong to --nemo-skills")
 
     from nemo_skills_specdec.engines.detect import detect
     from nemo_skills_specdec.engines.fetch import bearer
@@ -49,20 +73,60 @@ def doctor(
 
     headers = bearer(os.environ.get(api_key_env))
     context = chosen_context(tls.ca_file, insecure=tls.insecure)
-    secrets = secrets_of([url, *(metrics_url or ())], headers)
+    secrets = secrets_of([url or "", *(metrics_url or ())], headers)
+    if url is None:
+        _doctor_nemo_skills(None, cluster, config_dir, json_output=json_output)
+        return
     with redacting(secrets):
         info = detect(url, metrics_url or (), headers, server_type=server_type, tls=context)
-        if probe:
+        if probe and not nemo_skills:
             probe_responses(info, url, headers, tls=context)
     if tls.insecure:
         info.findings = [*info.findings, UNCHECKED]
     info = redacted_data(info, secrets)
+    if nemo_skills:
+        _doctor_nemo_skills(info, cluster, config_dir, json_output=json_output)
+        return
     if json_output:
         write_json(msgspec.json.encode(info))
     else:
         _show(info)
     if all(offer.available is False for offer in info.offers):
         raise typer.Exit(1)
+
+
+def _doctor_nemo_skills(
+    server: ServerInfo | None, cluster: str | None, config_dir: Path | None, *, json_output: bool
+) -> None:
+    import msgspec
+
+    from nemo_skills_specdec.errors import UsageError
+    from nemo_skills_specdec.evaluator.installation import find_installation
+    from nemo_skills_specdec.evaluator.roads import read_cluster, road_through
+
+    here = find_installation()
+    if here is None:
+        raise UsageError(f"there is no NeMo-Skills beside {sys.executable}; run this with the Python that has `ns`")
+    config = None if cluster is None else read_cluster(cluster, config_dir)
+    road = road_through(here, config, server, Path.cwd())
+    if json_output:
+        write_json(msgspec.json.encode({"nemo_skills": here, "road": road}, enc_hook=str))
+    else:
+        _show_road(road)
+    if road.problems:
+        raise typer.Exit(1)
+
+
+def _show_road(road: Road) -> None:
+    from nemo_skills_specdec.shown import plain
+
+    width = max(map(len, road.facts))
+    for name, fact in road.facts.items():
+        typer.echo(plain(f"{name:<{width}}  {fact}"))
+    for problem in road.problems:
+        typer.echo(plain(f"\nproblem: {problem}"))
+    # As they are, without any wrapping, to be copied.
+    typer.echo(plain(f"\n{road.prepare}\n{road.evaluate}"))
 
 
 def _show(info: ServerInfo) -> None:

@@ -29,12 +29,14 @@ def prepare(
 
     If interrupted, rerun the same command to resume. Exits with 1 if the result is not fit for use.
     """
-    from nemo_skills_specdec.evaluator.dataset_folders import write_dataset_folder
+    from nemo_skills_specdec.evaluator.dataset_folders import free_name, write_dataset_folder
     from nemo_skills_specdec.prompts.catalog import folder_name
     from nemo_skills_specdec.prompts.preparation import PrepareOptions
     from nemo_skills_specdec.prompts.preparation import prepare as prepare_set
     from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 
+    if flags.output_dir is None:
+        name = free_name(name, lambda line: typer.echo(line, err=True))
     if flags.output_dir is None and (flags.data_dir is not None or os.environ.get("NEMO_SKILLS_DATA_DIR")):
         # First, since it brings all rows of `mini` along, which may be fewer in the end.
         write_dataset_folder(folder_name(name), flags.data_dir or default_data_dir())

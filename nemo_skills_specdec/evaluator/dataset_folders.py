@@ -6,15 +6,17 @@ such folder, can put the same into NeMo-Skills' data folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.evaluator.installation import own_benchmarks
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prepare_data import main as prepare_set
-from nemo_skills_specdec.prompts.catalog import base_name
+from nemo_skills_specdec.prepare_data import say
+from nemo_skills_specdec.prompts.catalog import ALIAS, base_name
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 
 SHIPPED = (
@@ -81,6 +83,23 @@ def folder_files(name: str) -> dict[str, bytes]:
     return files
 
 
+def free_name(name: str, tell: Callable[[str], None]) -> str:
+    """The name of a dataset folder that NeMo-Skills does not take for a benchmark of its own.
+
+    It would read our prompts from there, and print figures of another definition under the same headings.
+
+    Args:
+        tell: gets a line if the name is not the one asked for.
+    """
+    if name not in own_benchmarks() or base_name(name) != name:
+        return name
+    tell(
+        f"{name}: NeMo-Skills has a benchmark of this name, which measures otherwise; the rows go to the folder "
+        f"{name}{ALIAS}, and ns eval --benchmarks={name}{ALIAS} measures with them"
+    )
+    return f"{name}{ALIAS}"
+
+
 def write_dataset_folder(name: str, data_dir: Path) -> Path:
     """Writes `<data_dir>/<name>`, ready for `ns eval --data_dir=<data_dir> --benchmarks=<name>`.
 
@@ -117,5 +136,5 @@ def prepare_folder(folder: Path, argv: Sequence[str]) -> int:
         base_name(folder.name),
         argv,
         default_folder=folder,
-        folder_in=lambda data_dir: write_dataset_folder(folder.name, data_dir),
+        folder_in=lambda data_dir: write_dataset_folder(free_name(folder.name, say), data_dir),
     )

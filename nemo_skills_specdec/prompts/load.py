@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.prompts.catalog import NAMES, base_name, folder_name
+from nemo_skills_specdec.prompts.catalog import ALIAS, NAMES, base_name, folder_name
 from nemo_skills_specdec.prompts.preparation import DEFAULT_CONFIG, SET_CONFIG
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir, prepared_file, prepared_names
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest
@@ -112,7 +112,7 @@ def _load(name: str | Path, config: str | None, data_dir: Path | None, column: s
 def _load_prepared(name: str, config: str | None, data_dir: Path | None) -> LoadedPrompts:
     set_name = base_name(name)
     base = data_dir or default_data_dir()
-    places = (base / folder_name(name), base)
+    places = (base / folder_name(name), base / f"{set_name}{ALIAS}", base)
     # Sets of the hub are one file, whatever config of the data set it was made from.
     is_file = config is not None and any(config in prepared_names(place) for place in places)
     wanted = DEFAULT_CONFIG if set_name == SPEED_BENCH else SET_CONFIG

@@ -1,9 +1,9 @@
 """Real `ns prepare_data` and `ns eval` against the embedded engine, checked against its ledger.
 
-    SPECDEC_NS_PYTHON=<october>/bin/python:<february>/bin/python pytest -m real_ns tests/nemo_skills_plugin
+    SPECDEC_NS_PYTHON=<october>/bin/python:<february>/bin/python pytest -m real_ns tests/evaluator/test_ns_real.py
 
-Each Python named (separated as in PATH) has a NeMo-Skills and the dependencies of this package; the package itself is
-taken from this checkout. A run takes about a minute an era and test.
+Each Python named (separated as in PATH) has a NeMo-Skills of any state and the dependencies of this package; the
+package itself is taken from this checkout. What a state can do is read from its code. A test takes a minute or two.
 """
 
 import json
@@ -70,6 +70,17 @@ def ns(python, place, *arguments, **more):
         check=False,
     )
     return done.stdout + done.stderr
+
+
+def code_of(python, path):
+    """The text of a file of this NeMo-Skills; empty where it has none."""
+    (folder,) = python.parent.parent.glob("lib/python3.*/site-packages/nemo_skills")
+    return (folder / path).read_text() if (folder / path).exists() else ""
+
+
+def builds_servers_itself(python):
+    """Whether `ns eval` builds servers without asking the task; a dry run of it shows no server then."""
+    return "ServerScript" in code_of(python, "pipeline/eval.py")
 
 
 def evaluation(server, place, benchmark="mini", output="out"):
@@ -201,6 +212,23 @@ def generation_process(place):
     raise AssertionError("no generation process")
 
 
+@pytest.mark.parametrize("dialect", ["vllm", "sglang"])
+def test_benchmarks_and_seeds_on_one_server_do_not_take_each_other_for_strangers(python, place, dialect, request):
+    server = request.getfixturevalue(dialect)
+    write_dataset_folder("mini-specdec", place / "data")
+    printed = ns(python, place, *evaluation(server, place, "mini:2,mini-specdec"), "++max_samples=6")
+    for benchmark, outputs in (("mini", ["output-rs0", "output-rs1"]), ("mini-specdec", ["output"])):
+        folder = results(place, benchmark)
+        found = {}
+        for name in outputs:
+            found |= responses_of(read_rows(folder / f"{name}.jsonl"))
+        _, line = line_of(folder, benchmark)
+        assert line["spec_source"] == "response", printed[-3000:]
+        assert_equals(line, total(ledger(server, found).values()))
+        codes = {finding["code"] for finding in line["spec_findings"]}
+        assert not codes & {"foreign_traffic", "sources_disagree"}, line["spec_findings"]
+
+
 def test_a_job_that_is_complete_can_be_run_again(python, place, vllm):
     arguments = [*evaluation(vllm, place), "++max_samples=4"]
     ns(python, place, *arguments)
@@ -243,6 +271,10 @@ def test_a_slurm_job_is_submitted_with_the_flags_and_the_module(python, place):
     standalone = "--speculative-algorithm STANDALONE --speculative-num-steps 3"
     printed = ns(python, place, *common, "--server_type=sglang", "--server_nodes=1", f"--server_args={standalone}")
     words = re.sub(r"\s+", " ", printed)
+    if builds_servers_itself(python):
+        assert 'make it tell what it accepts: --server_args="--enable-metrics $(python3 -c' in words
+        assert "--metric_type=nemo_skills_specdec.evaluator.metrics::SpecdecMetrics" in words
+        return
     assert "serve_sglang --model M --num_gpus 8 --num_nodes 1 --port 5000 --enable-metrics $(python3 -c" in words
     assert standalone in words
     assert words.count("python -m nemo_skills_specdec.evaluator.generation ++skip_filled=True") == 3
@@ -256,9 +288,7 @@ def test_a_slurm_job_is_submitted_with_the_flags_and_the_module(python, place):
 
 
 def has_map(python):
-    code = "import nemo_skills.dataset.utils as u; print(hasattr(u, 'get_extra_benchmark_map'))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, env=environment(python))
-    return done.stdout.strip() == "True"
+    return "def get_extra_benchmark_map" in code_of(python, "dataset/utils.py")
 
 
 @pytest.fixture
@@ -337,6 +367,9 @@ def test_a_server_that_ns_starts_tells_in_its_responses_if_its_version_can(pytho
     smi.chmod(0o755)
     arguments = ["eval", f"--data_dir={place / 'data'}", f"--output_dir={place / 'out'}", "--benchmarks=mini"]
     arguments += ["--server_type=vllm", "--server_gpus=1", "--model=M", "++inference.tokens_to_generate=16"]
+    # Servers of May 2026 and later cannot be started without a cluster config.
+    (place / "none.yaml").write_text(json.dumps({"executor": "none", "containers": {"vllm": "-", "nemo-skills": "-"}}))
+    arguments += ["--cluster=none", f"--config_dir={place}"]
     arguments += ["""--server_args=--speculative-config '{"method":"draft_model"}'""", "++max_samples=4"]
     path = f"{python.parent}{os.pathsep}{smi.parent}{os.pathsep}{os.environ['PATH']}"
     printed = ns(python, place, *arguments, PYTHONPATH=f"{place / 'servers'}{os.pathsep}{ROOT}", PATH=path)

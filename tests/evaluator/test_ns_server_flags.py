@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from nemo_skills_specdec.evaluator.server_flags import with_statistics
+from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, with_statistics
 
 EAGLE = """--speculative-config '{"method": "eagle3", "num_speculative_tokens": 3}'"""
 STANDALONE = "--speculative-algorithm STANDALONE --speculative-num-steps 3"
@@ -84,3 +85,30 @@ def test_the_words_survive_being_quoted_once_more():
     added = with_statistics("vllm", "-sc x", None)
     assert '"' not in added
     assert "\\" not in added
+
+
+def test_the_builder_that_nemo_skills_calls_itself_is_replaced_once(monkeypatch):
+    server = ModuleType("nemo_skills.pipeline.utils.scripts.server")
+    server.get_server_command = lambda **settings: (settings["server_args"], 1)
+    scripts = ModuleType("nemo_skills.pipeline.utils.scripts")
+    scripts.server = server
+    for name in ("nemo_skills", "nemo_skills.pipeline", "nemo_skills.pipeline.utils"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, scripts.__name__, scripts)
+    have_server_scripts_tell()
+    have_server_scripts_tell()
+    words, tasks = server.get_server_command(server_type="sglang", server_args=STANDALONE, cluster_config={})
+    assert (words, tasks) == (f"--enable-metrics {STANDALONE}", 1)
+
+
+def test_flags_that_cannot_be_added_are_told_before_anything_starts(monkeypatch, caplog):
+    scripts = ModuleType("nemo_skills.pipeline.utils.scripts")
+    scripts.server = ModuleType("nemo_skills.pipeline.utils.scripts.server")
+    for name in ("nemo_skills", "nemo_skills.pipeline", "nemo_skills.pipeline.utils"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, scripts.__name__, scripts)
+    have_server_scripts_tell()
+    assert (
+        "Add to --server_args: for vLLM --per-request-spec-decode-metrics detailed, for SGLang --enable-metrics."
+        in (caplog.text)
+    )
