@@ -11,6 +11,7 @@ from rich.table import Table
 from nemo_skills_specdec.cli._screen import screen
 from nemo_skills_specdec.cli._streams import write_json
 from nemo_skills_specdec.cli._study_run import reporter
+from nemo_skills_specdec.cli._view import ViewFlags, end_with_report
 from nemo_skills_specdec.compare.repeats import group_runs, runs_in
 from nemo_skills_specdec.compare.spread import FigureSpread, RunSpread, spread
 from nemo_skills_specdec.errors import UsageError
@@ -26,7 +27,9 @@ REPEATS = "repeats.json"
 MILLI = 1000.0
 
 
-def run(config: RunConfig, repeats: int, output_dir: Path | None, *, json_output: bool, strict: bool) -> None:
+def run(
+    config: RunConfig, repeats: int, output_dir: Path | None, view: ViewFlags, *, json_output: bool, strict: bool
+) -> None:
     """Measures so many times on one server, writes and shows the spread. A directory given again is resumed.
 
     Raises:
@@ -38,7 +41,7 @@ def run(config: RunConfig, repeats: int, output_dir: Path | None, *, json_output
         raise UsageError(f"{study} holds a single run; give another --output-dir for the repeats")
     config = resolve(config)
     configs = [_repeat(config, number) for number in range(1, repeats + 1)]
-    errors = screen(stderr=True, width=None)
+    errors = view.console()
     outcome = run_study(configs, study, retry_failed=True, reporter=reporter(errors))
     good = outcome.done + outcome.skipped
     if good > 1:
@@ -56,6 +59,8 @@ def run(config: RunConfig, repeats: int, output_dir: Path | None, *, json_output
     else:
         valid = False
     errors.print(f"written to {study}", style="dim")
+    if good:
+        end_with_report([study], view)
     if outcome.interrupted:
         errors.print(f"interrupted; rerun with --output-dir {study} to resume")
         raise typer.Exit(130)

@@ -15,6 +15,7 @@ from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.cli._screen import screen
 from nemo_skills_specdec.cli._streams import write_json
+from nemo_skills_specdec.cli._view import ViewFlags, end_with_report
 from nemo_skills_specdec.client.exchange import as_sent
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
@@ -27,7 +28,7 @@ from nemo_skills_specdec.studies.execute import CONFIG, Reporter
 from nemo_skills_specdec.studies.one_run import default_directory, run_once
 
 
-def resume(directory: Path, *, json_output: bool, strict: bool) -> None:
+def resume(directory: Path, view: ViewFlags, *, json_output: bool, strict: bool) -> None:
     """Goes on with a run that was killed or interrupted.
 
     Raises:
@@ -35,10 +36,18 @@ def resume(directory: Path, *, json_output: bool, strict: bool) -> None:
     """
     if not is_unfinished(directory):
         raise UsageError(f"{directory} holds no unfinished run; give the --output-dir of one that was interrupted")
-    run(read_config(directory / CONFIG), directory, json_output=json_output, strict=strict)
+    run(read_config(directory / CONFIG), directory, view, json_output=json_output, strict=strict)
 
 
-def run(config: RunConfig, output_dir: Path | None, *, repeats: int = 1, json_output: bool, strict: bool) -> None:
+def run(
+    config: RunConfig,
+    output_dir: Path | None,
+    view: ViewFlags,
+    *,
+    repeats: int = 1,
+    json_output: bool,
+    strict: bool,
+) -> None:
     """Measures, writes and reports, in this order; several times, if that is asked for.
 
     Raises:
@@ -46,9 +55,9 @@ def run(config: RunConfig, output_dir: Path | None, *, repeats: int = 1, json_ou
         typer.Exit: 1 for an invalid measurement with `--strict`, 130 after Ctrl-C.
     """
     if repeats > 1:
-        _eval_repeats.run(config, repeats, output_dir, json_output=json_output, strict=strict)
+        _eval_repeats.run(config, repeats, output_dir, view, json_output=json_output, strict=strict)
         return
-    errors = screen(stderr=True, width=None)
+    errors = view.console()
     directory = output_dir or default_directory(config.benchmark.label)
     measured = run_once(config, directory, reporter=_reporter(errors))
     if json_output:
@@ -58,6 +67,7 @@ def run(config: RunConfig, output_dir: Path | None, *, repeats: int = 1, json_ou
     if measured.not_written is not None:
         raise WriteError(measured.not_written)
     errors.print(f"written to {directory}", style="dim")
+    end_with_report([directory], view)
     if measured.gave_up is not None:
         raise ServerError(f"the server is gone, so the remaining prompts were not sent: {measured.gave_up}")
     if measured.evaluation.status == "interrupted":

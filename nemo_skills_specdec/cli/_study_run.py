@@ -14,6 +14,7 @@ from nemo_skills_specdec.cli._engine_options import show_waiting
 from nemo_skills_specdec.cli._progress import live_progress
 from nemo_skills_specdec.cli._screen import screen
 from nemo_skills_specdec.cli._streams import write_json, write_line
+from nemo_skills_specdec.cli._view import ViewFlags, end_with_report
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.launch.command import shell_line
 from nemo_skills_specdec.launch.start import command_of
@@ -61,6 +62,7 @@ def run(
     refused: Sequence[Refused],
     study: Path,
     *,
+    view: ViewFlags,
     retry_failed: bool,
     json_output: bool,
 ) -> None:
@@ -70,22 +72,22 @@ def run(
         UsageError: there is nothing to run.
         typer.Exit: 1 if a run failed, 130 after Ctrl-C.
     """
-    errors = screen(stderr=True, width=None)
+    errors = view.console()
     for item in refused:
         errors.print(f"not possible: {item.label}: {item.reason}", style="yellow")
     if not configs:
         raise UsageError("there is nothing to run; see the reasons above" if refused else "there is nothing to run")
     outcome = run_study(configs, study, retry_failed=retry_failed, reporter=reporter(errors))
-    finish(study, outcome, json_output=json_output)
+    finish(study, outcome, view=view, json_output=json_output)
 
 
-def finish(study: Path, outcome: Outcome, *, json_output: bool) -> None:
+def finish(study: Path, outcome: Outcome, *, view: ViewFlags, json_output: bool) -> None:
     """Writes and shows the summary of a study.
 
     Raises:
         typer.Exit: 1 if a run failed, 130 after Ctrl-C.
     """
-    errors = screen(stderr=True, width=None)
+    errors = view.console()
     if find_runs(study):
         summary = write_summary(study)
         if json_output:
@@ -97,6 +99,8 @@ def finish(study: Path, outcome: Outcome, *, json_output: bool) -> None:
             if not json_output:
                 print_drafters(drafters.rankings, screen(width=None))
             errors.print(f"drafters: {study / DRAFTERS}", style="dim")
+        if summary.rows:
+            end_with_report([study], view)
     told = f"{outcome.done} completed, {outcome.skipped} already complete, {outcome.failed} failed"
     if outcome.held_back:
         told += f", {outcome.held_back} failed earlier (--retry-failed reruns them)"

@@ -16,6 +16,7 @@ from nemo_skills_specdec.cli._engine_options import (
     tls_fields,
 )
 from nemo_skills_specdec.cli._prompt_options import PromptFlags, benchmark_of
+from nemo_skills_specdec.cli._view import ViewFlags
 from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 from nemo_skills_specdec.option_groups import spread
 
@@ -230,6 +231,7 @@ def eval_command(
         ),
     ] = None,
     draft_length: Annotated[int, typer.Option(min=1, help="Draft tokens per step.", rich_help_panel=OWN)] = 3,
+    view: ViewFlags,
     engine: EngineFlags,
 ) -> None:
     """Send prompts to a server and measure how many of its draft tokens are accepted.
@@ -245,7 +247,7 @@ def eval_command(
     from nemo_skills_specdec.studies.config import OWN_MODEL, Load, Model, RunConfig, Sampling
 
     if resume is not None:
-        _eval_run.resume(resume, json_output=json_output, strict=strict)
+        _eval_run.resume(resume, view, json_output=json_output, strict=strict)
         return
     if server_url is not None:
         if method is not None or launch != "embedded":
@@ -309,7 +311,7 @@ def eval_command(
         fresh_cache=fresh_cache,
         speed=parse_speed_options(percentiles, slo, steady_state),
     )
-    _eval_run.run(config, output_dir, repeats=repeats, json_output=json_output, strict=strict)
+    _eval_run.run(config, output_dir, view, repeats=repeats, json_output=json_output, strict=strict)
 
 
 def _json_object(text: str | None, option: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nemo_skills_specdec.cli._study_options import (
     base_of,
     merged,
 )
+from nemo_skills_specdec.cli._view import ViewFlags
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import one_of, spread
 
@@ -67,6 +68,7 @@ def experiment(
     ] = None,
     sending: LoadFlags,
     output: OutputFlags,
+    view: ViewFlags,
 ) -> None:
     """Run a study: every method on every model, always against a baseline without speculation.
 
@@ -91,7 +93,7 @@ def experiment(
             raise UsageError(
                 "options and Hydra overrides do not mix; write everything as key=value, e.g. load.concurrency=4"
             )
-        _hydra(given, multirun=multirun, dry_run=runs.dry_run, output=output)
+        _hydra(given, multirun=multirun, dry_run=runs.dry_run, output=output, view=view)
         return
     from nemo_skills_specdec.cli import _study_run
     from nemo_skills_specdec.cli._study_plan import Wanted, plan
@@ -123,6 +125,7 @@ def experiment(
         refused,
         output.output_dir or default_directory(name),
         retry_failed=runs.retry_failed,
+        view=view,
         json_output=output.json_output,
     )
 
@@ -131,7 +134,7 @@ def _is_override(target: str) -> bool:
     return "=" in target and not target.endswith(CONFIG_SUFFIXES)
 
 
-def _hydra(overrides: list[str], *, multirun: bool, dry_run: bool, output: OutputFlags) -> None:
+def _hydra(overrides: list[str], *, multirun: bool, dry_run: bool, output: OutputFlags, view: ViewFlags) -> None:
     if stray := [target for target in overrides if "=" not in target]:
         raise UsageError(f"{stray[0]} is not a Hydra override; a study by name and overrides do not mix")
     from nemo_skills_specdec.cli import _study_run
@@ -145,4 +148,4 @@ def _hydra(overrides: list[str], *, multirun: bool, dry_run: bool, output: Outpu
         return
     study = output.output_dir or default_directory("study")
     outcome = run_hydra(overrides, study, multirun=multirun)
-    _study_run.finish(study, outcome, json_output=output.json_output)
+    _study_run.finish(study, outcome, view=view, json_output=output.json_output)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nemo_skills_specdec.cli._report_page import open_page
 from nemo_skills_specdec.cli._streams import write_line
 from nemo_skills_specdec.option_groups import one_of
 
@@ -37,4 +38,4 @@ def report(
     path = report_on(runs, output_dir, [cast("ImageFormat", kind) for kind in images or ()])
     write_line(str(path))
     if open_report:
-        typer.launch(path.resolve().as_uri())
+        open_page(path)

@@ -19,6 +19,7 @@ from nemo_skills_specdec.cli._study_options import (
     StudyPromptFlags,
     base_of,
 )
+from nemo_skills_specdec.cli._view import ViewFlags
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import spread
 
@@ -49,6 +50,7 @@ def sweep(
     ] = None,
     sending: LoadFlags,
     output: OutputFlags,
+    view: ViewFlags,
 ) -> None:
     """Sweep over loads and draft lengths, with a baseline at every load; the server restarts only when it must change.
 
@@ -101,5 +103,6 @@ def sweep(
         refused,
         output.output_dir or default_directory(f"sweep-{name}"),
         retry_failed=runs.retry_failed,
+        view=view,
         json_output=output.json_output,
     )

@@ -22,7 +22,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: what tells it from the others, short.
         method: with everything but draft length and load.
-        load: concurrency and rate, in words; empty if it is the same in all.
+        load: concurrency and rate, as `c=8`; empty if it is the same in all.
         draft_length: 0 without speculation, None if not known.
     """
 
@@ -40,7 +40,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def configurations(groups: Sequence[RunGroup]) -> list[Configuration]:
-    """Names the groups by what is not the same in all of them."""
+    """The groups, named by what is not the same in all of them, by method, draft length and load."""
     told = [_parts(group.runs[0]) for group in groups]
     varied = [key for key in told[0] if len({parts[key] for parts in told}) > 1] if told else []
     names = [", ".join(parts[key] for key in varied if parts[key]) or parts["method"] for parts in told]
@@ -60,7 +60,7 @@ def configurations(groups: Sequence[RunGroup]) -> list[Configuration]:
                 group=group,
             )
         )
-    return found
+    return sorted(found, key=lambda one: (one.method, one.draft_length or 0, one.concurrency or 0))
 
 
 def figures_of(one: Configuration) -> PlotRow:
@@ -117,13 +117,13 @@ def _parts(run: Run) -> dict[str, str]:
         "engine": f"{server.engine or 'unknown engine'} {server.version or ''}".strip(),
         "benchmark": run.evaluation.benchmark,
         "method": "no speculation" if off else server.method or "speculation",
-        "draft length": f"k{server.draft_length}" if server.draft_length and not off else "",
+        "draft length": f"k={server.draft_length}" if server.draft_length and not off else "",
         "load": _load(load),
         "temperature": f"T={request['temperature']:g}" if request.get("temperature") is not None else "",
     }
 
 
 def _load(load: dict[str, Any]) -> str:
-    told = [f"concurrency {load['concurrency']}"] if load.get("concurrency") else []
+    told = [f"c={load['concurrency']}"] if load.get("concurrency") else []
     told += [f"{load['request_rate']:g} prompts/s"] if load.get("request_rate") else []
-    return ", ".join(told)
+    return " ".join(told)

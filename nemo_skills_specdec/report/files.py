@@ -20,6 +20,8 @@ from nemo_skills_specdec.report.watch_page import watch_csv, watch_page
 
 HTML, MARKDOWN, CSV = "report.html", "report.md", "summary.csv"
 IMAGES = "plots"
+STUDY_SUMMARY = "summary.json"
+"""A study has a `summary.csv` of its own beside it, which says more."""
 
 
 def report_on(paths: Sequence[Path], folder: Path | None = None, images: Sequence[ImageFormat] = ()) -> Path:
@@ -61,7 +63,8 @@ def write_report(page: Page, figures: str, folder: Path, images: Sequence[ImageF
     path = folder / HTML
     write_atomically(path, to_html(page).encode("utf-8", "replace"))
     write_atomically(folder / MARKDOWN, to_markdown(page).encode("utf-8", "replace"))
-    write_atomically(folder / CSV, figures.encode("utf-8", "replace"))
+    if not (folder / STUDY_SUMMARY).is_file():
+        write_atomically(folder / CSV, figures.encode("utf-8", "replace"))
     if images:
         write_images(page.plots, folder / IMAGES, images)
     return path

@@ -19,12 +19,17 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of texts; the first column names the row."""
+    """A table of texts; the first column names the row.
+
+    Attributes:
+        folded: whether it opens on demand, as one detail of many.
+    """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    folded: bool = False
 
 
 class ShellLine(msgspec.Struct, frozen=True, kw_only=True):

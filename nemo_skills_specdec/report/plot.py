@@ -86,6 +86,12 @@ def cell_text(row: PlotRow, column: Column) -> str:
     return f"{text} ({value_text(low, column.kind)} to {value_text(high, column.kind)})"
 
 
+def with_known_ends(column: Column, rows: Sequence[PlotRow]) -> Column:
+    """The column, as one without intervals where no row has one."""
+    known = any(row.get(f"{column.key}_low") is not None for row in rows)
+    return msgspec.structs.replace(column, interval=column.interval and known)
+
+
 def with_tips(rows: Sequence[PlotRow], columns: Sequence[Column]) -> list[PlotRow]:
     """The rows, each with its text on hover: a line a column that it has."""
     return [

@@ -13,7 +13,7 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.records import Acceptance
 from nemo_skills_specdec.report.answers import Answers, LengthSlice, length_slices, place_slices
-from nemo_skills_specdec.report.plot import Column, Plot, PlotRow, with_tips
+from nemo_skills_specdec.report.plot import Column, Plot, PlotRow, with_known_ends, with_tips
 from nemo_skills_specdec.report.shapes import bars, interval_dots, lines, marked
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def category_plot(categories: Mapping[str, Part], overall: Acceptance) -> Plot |
     rows.sort(key=lambda row: -row["acceptance_length"])
     columns = [NAME, LENGTH, RATE, STEPS, PROMPTS]
     first, last = rows[0], rows[-1]
-    spec = interval_dots(LENGTH, NAME, len(rows))
+    spec = interval_dots(with_known_ends(LENGTH, rows), NAME, len(rows))
     pooled = ""
     if overall.acceptance_length is not None:
         spec = marked(spec, overall.acceptance_length, "all categories")
@@ -110,7 +110,7 @@ def position_plot(acceptance: Acceptance) -> Plot | None:
         caption="Survival: accepted, of all steps. Conditional: accepted, of the steps that accepted everything "
         "before. A conditional rate that rises with the position is common: a text that has been guessed so far is an "
         "easy one.",
-        spec=lines(position, rate, kind, ordinal=True, zero=True),
+        spec=lines(position, with_known_ends(rate, rows), kind, ordinal=True, zero=True),
         columns=columns,
         rows=with_tips(rows, columns),
     )
@@ -225,7 +225,7 @@ def course_plot(answers: Answers) -> Plot | None:
         title="Acceptance length over the run",
         alt=f"A line with its interval over {ends.max():.0f} seconds, between {low:.2f} and {high:.2f}.",
         caption="Of the answers that ended in each part of the run. Prompts come in an order, so categories may show.",
-        spec=lines(time, LENGTH),
+        spec=lines(time, with_known_ends(LENGTH, rows)),
         columns=columns,
         rows=with_tips(rows, columns),
         wide=True,
@@ -248,7 +248,7 @@ def _slices_plot(
         alt=f"Dots with 95 % intervals from {rows[0]['acceptance_length']:.2f} at {rows[0][where.key]} tokens to "
         f"{rows[-1]['acceptance_length']:.2f} at {rows[-1][where.key]}.",
         caption=caption,
-        spec=lines(where, LENGTH, ordinal=True),
+        spec=lines(where, with_known_ends(LENGTH, rows), ordinal=True),
         columns=columns,
         rows=with_tips(rows, columns),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nemo_skills_specdec import __version__
+from nemo_skills_specdec.compare.change import FigureChange
 from nemo_skills_specdec.compare.comparison import Comparison, compare_groups
 from nemo_skills_specdec.compare.repeats import group_runs
 from nemo_skills_specdec.compare.selection import matched
@@ -23,7 +24,6 @@ from nemo_skills_specdec.records import Finding
 from nemo_skills_specdec.report.configurations import Configuration, configurations, figures_of
 from nemo_skills_specdec.report.page import Page, PageTable, Section
 from nemo_skills_specdec.report.plot import UNKNOWN, Column, cell_text, value_text
-from nemo_skills_specdec.report.run_page import SOURCES
 from nemo_skills_specdec.report.runs_plots import LENGTH, TOTAL, USER, Compared, runs_plots, sweep_plots
 
 _GRAVEST = ("invalid", "warning", "info")
@@ -43,7 +43,9 @@ def runs_page(runs: Sequence[Run], title: str) -> Page:
         Section(
             title="Differences from the baseline",
             text=" ".join(refused),
-            tables=[_difference_table(one, comparison) for one, comparison in compared],
+            tables=[_changes_table(compared), *(_difference_table(one, comparison) for one, comparison in compared)]
+            if compared
+            else [],
         ),
         Section(title="Runs", tables=[_runs_table(found)]),
     ]
@@ -111,6 +113,23 @@ def _table(found: Sequence[Configuration]) -> PageTable:
     )
 
 
+def _changes_table(compared: Compared) -> PageTable:
+    """What changed in the figures that matter most, a line a configuration."""
+    named = {"acceptance_length": "AL", "user_tokens_per_second": "tok/s per user", "system_tokens_per_second": "tok/s"}
+    known = [name for name in named if any(c.figure(name).difference is not None for _, c in compared)]
+    rows = [
+        [one.name, *(text for name in known for text in _change_cells(comparison.figure(name)))]
+        for one, comparison in compared
+    ]
+    head = ["configuration", *(text for name in known for text in (named[name], "interval", "verdict"))]
+    return PageTable(title="All together", head=head, rows=rows, note="Verdicts are corrected for many comparisons.")
+
+
+def _change_cells(change: FigureChange) -> list[str]:
+    verdict = change.verdict if change.p_value is not None else UNKNOWN
+    return [change_text(change), interval_text(change), verdict]
+
+
 def _difference_table(one: Configuration, comparison: Comparison) -> PageTable:
     rows = [
         [
@@ -133,6 +152,7 @@ def _difference_table(one: Configuration, comparison: Comparison) -> PageTable:
         head=["figure", "baseline", "run", "change", f"{100 * (1 - comparison.significance):g} % interval", "verdict"],
         rows=rows,
         note=" ".join([prompts, held, *missing]),
+        folded=True,
     )
 
 
@@ -145,7 +165,7 @@ def _runs_table(found: Sequence[Configuration]) -> PageTable:
             run.evaluation.status,
             f"{run.evaluation.overall.num_prompts:,}",
             value_text(run.evaluation.overall.acceptance.acceptance_length, "number"),
-            SOURCES[run.evaluation.overall.acceptance.source],
+            run.evaluation.overall.acceptance.source or "none",
         ]
         for one in found
         for run in one.group.runs

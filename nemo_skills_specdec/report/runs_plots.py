@@ -10,7 +10,7 @@ from nemo_skills_specdec.compare.change import FigureChange
 from nemo_skills_specdec.compare.comparison import Comparison
 from nemo_skills_specdec.compare.pareto import pareto
 from nemo_skills_specdec.report.configurations import Configuration, figures_of, part_figures
-from nemo_skills_specdec.report.plot import Column, Plot, PlotRow, with_tips
+from nemo_skills_specdec.report.plot import Column, Plot, PlotRow, with_known_ends, with_tips
 from nemo_skills_specdec.report.shapes import heat_map, interval_dots, lines, marked, scatter
 
 CONFIGURATION = Column(key="configuration", title="configuration", kind="text")
@@ -70,7 +70,7 @@ def lengths_plot(found: Sequence[Configuration]) -> Plot | None:
         alt=f"Dots with intervals for {len(rows)} configurations, from "
         f"{min(r['acceptance_length'] for r in rows):.2f} to {max(r['acceptance_length'] for r in rows):.2f}.",
         caption="Bars are 95 % intervals over prompts; of a configuration that was run several times, the range.",
-        spec=interval_dots(LENGTH, CONFIGURATION, len(rows)),
+        spec=interval_dots(with_known_ends(LENGTH, rows), CONFIGURATION, len(rows)),
         columns=columns,
         rows=with_tips(rows, columns),
         wide=True,
@@ -100,7 +100,7 @@ def speedup_plot(compared: Compared) -> Plot | None:
         alt=f"Dots with intervals of {names} configurations; the highest is {fastest['ratio']:.2f} "
         f"({fastest['figure']}, {fastest['configuration']}). 1 is as fast as the baseline.",
         caption="The dashed line is the baseline. What the intervals hold is said below, at the differences.",
-        spec=marked(interval_dots(ratio, CONFIGURATION, names, figure, 2), 1.0, "baseline"),
+        spec=marked(interval_dots(with_known_ends(ratio, rows), CONFIGURATION, names, figure, 2), 1.0, "baseline"),
         columns=columns,
         rows=with_tips(rows, columns),
         wide=True,
@@ -116,12 +116,14 @@ def pareto_plot(found: Sequence[Configuration]) -> Plot | None:
             "user_tokens_per_second": point.user_tokens_per_second,
             "output_tokens_per_second": point.gpu_tokens_per_second,
             "front": FRONT if point.best else "beaten by another one",
+            "label": point.label if point.best else "",
         }
         for point in pareto(named)
     ]
     if len(rows) < 2:
         return None
     which = Column(key="front", title="Pareto", kind="text")
+    label = Column(key="label", title="label", kind="text")
     rows.sort(key=lambda row: row["front"] != FRONT)
     columns = [
         CONFIGURATION,
@@ -137,7 +139,7 @@ def pareto_plot(found: Sequence[Configuration]) -> Plot | None:
         f"{'; '.join(best)}.",
         caption="Up and to the right is better. On the Pareto front: no other configuration is at least as fast in "
         "both and faster in one.",
-        spec=scatter(columns[1], columns[2], which, CONFIGURATION if len(rows) <= 12 else None),
+        spec=scatter(columns[1], columns[2], which, label),
         columns=columns,
         rows=with_tips(rows, columns),
         wide=True,
@@ -157,7 +159,7 @@ def categories_plot(found: Sequence[Configuration]) -> Plot | None:
         title="Acceptance length by category",
         alt=f"Dots with intervals for {len(categories)} categories and {len(names)} configurations.",
         caption="Bars are 95 % intervals over prompts.",
-        spec=interval_dots(LENGTH, CATEGORY, len(categories), CONFIGURATION, len(names)),
+        spec=interval_dots(with_known_ends(LENGTH, rows), CATEGORY, len(categories), CONFIGURATION, len(names)),
         columns=columns,
         rows=with_tips(rows, columns),
         wide=True,
@@ -253,7 +255,7 @@ def _concurrency_plot(found: Sequence[Configuration], y: Column, name: str) -> P
     x = Column(key="concurrency", title="prompts in flight", kind="count")
     rows = [
         {
-            "series": one.method + (f" k{one.draft_length}" if one.draft_length else ""),
+            "series": one.method + (f" k={one.draft_length}" if one.draft_length else ""),
             "concurrency": one.concurrency,
             **figures_of(one),
         }
@@ -279,7 +281,7 @@ def _sweep(rows: Sequence[PlotRow], x: Column, y: Column, name: str, title: str)
         alt=f"Lines of {len({row['series'] for row in rows})} series over {x.title} {places[0]} to {places[-1]}, "
         f"between {min(row[y.key] for row in rows):.4g} and {max(row[y.key] for row in rows):.4g}.",
         caption="Bars: 95 % intervals over prompts, or the range of repeats." if y is LENGTH else "",
-        spec=lines(x, y, SERIES, ordinal=True, zero=y is not LENGTH),
+        spec=lines(x, with_known_ends(y, rows), SERIES, ordinal=True, zero=y is not LENGTH),
         columns=columns,
         rows=with_tips(rows, columns),
     )

@@ -51,7 +51,8 @@ def interval_dots(value: Column, name: Column, names: int, series: Column | None
             **_told(),
         },
     }
-    return {"height": names * (26 if series is None else 12 + 14 * shares), "layer": [interval, dot]}
+    layers = [interval, dot] if value.interval else [dot]
+    return {"height": names * (26 if series is None else 12 + 14 * shares), "layer": layers}
 
 
 def lines(

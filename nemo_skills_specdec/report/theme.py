@@ -47,7 +47,7 @@ THEME: dict[str, Any] = {
         "gridColor": "var(--grid)",
         "domainColor": "var(--line)",
         "tickColor": "var(--line)",
-        "labelLimit": 130,
+        "labelLimit": {"expr": "containerSize()[0] < 600 ? 110 : 240"},
         "tickCount": 5,
         "labelOverlap": True,
     },

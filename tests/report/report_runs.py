@@ -1,5 +1,6 @@
 """Run directories for the report's tests, from literal figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,17 +14,17 @@ from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
 from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, OUTPUT, new_manifest, output_row
 from nemo_skills_specdec.records import Message, PromptRow, RequestRecord, StepCount
 
-STEPS = [StepCount(3, 3), StepCount(3, 0), StepCount(3, 1), StepCount(3, 2)]
-
 
 def counts(accepted: list[int], drafted: int = 3) -> AcceptanceCounts:
     return counts_from_steps(accepted, [drafted] * len(accepted))
 
 
-def record(number: int, category: str, *, accepted: list[int] | None = (3, 0, 1, 2), **more: object) -> RequestRecord:
+def record(
+    number: int, category: str, *, accepted: Sequence[int] | None = (3, 0, 1, 2), drafted: int = 3, **more: object
+) -> RequestRecord:
     """An answer that starts `number` tenths of a second after the run does, and takes half a second."""
     start = 1_000.0 + number / 10
-    steps = None if accepted is None else [StepCount(3, n) for n in accepted]
+    steps = None if accepted is None else [StepCount(drafted, n) for n in accepted]
     fields: dict[str, object] = {
         "question_id": f"{category}-{number}",
         "category": category,
@@ -34,7 +35,7 @@ def record(number: int, category: str, *, accepted: list[int] | None = (3, 0, 1,
         "end_time": start + 0.5,
         "ttft_seconds": 0.1,
         "tpot_seconds": 0.04,
-        "counts": None if accepted is None else counts([*accepted]),
+        "counts": None if accepted is None else counts([*accepted], drafted),
         "counts_source": None if accepted is None else "response",
         "steps": steps,
     }
