@@ -67,7 +67,10 @@ def test_the_run_directory_is_complete(finished):
         "manifest.json",
         "metrics.json",
         "output.jsonl",
+        "report.html",
+        "report.md",
         "snapshots",
+        "summary.csv",
     ]
     metrics = json.loads((directory / "metrics.json").read_text())
     assert metrics["overall"]["num_prompts"] == 11
