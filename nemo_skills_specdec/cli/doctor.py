@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nemo_skills_specdec.cli._engine_options import TlsFlags
-from nemo_skills_specdec.cli._streams import write_json
+from nemo_skills_specdec.cli._streams import write_json, write_line
 from nemo_skills_specdec.cli.eval import ServerType
 from nemo_skills_specdec.option_groups import spread
 
@@ -118,15 +118,13 @@ def _doctor_nemo_skills(
 
 
 def _show_road(road: Road) -> None:
-    from nemo_skills_specdec.shown import plain
-
     width = max(map(len, road.facts))
     for name, fact in road.facts.items():
-        typer.echo(plain(f"{name:<{width}}  {fact}"))
+        write_line(f"{name:<{width}}  {fact}")
     for problem in road.problems:
-        typer.echo(plain(f"\nproblem: {problem}"))
+        write_line(f"\nproblem: {problem}")
     # As they are, without any wrapping, to be copied.
-    typer.echo(plain(f"\n{road.prepare}\n{road.evaluate}"))
+    write_line(f"\n{road.prepare}\n{road.evaluate}")
 
 
 def _show(info: ServerInfo) -> None:

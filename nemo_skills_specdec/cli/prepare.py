@@ -36,7 +36,7 @@ def prepare(
     from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 
     if flags.output_dir is None:
-        name = free_name(name, lambda line: typer.echo(line, err=True))
+        name = free_name(name, lambda line: write_line(line, stderr=True))
     if flags.output_dir is None and (flags.data_dir is not None or os.environ.get("NEMO_SKILLS_DATA_DIR")):
         # First, since it brings all rows of `mini` along, which may be fewer in the end.
         write_dataset_folder(folder_name(name), flags.data_dir or default_data_dir())
