@@ -143,7 +143,7 @@ class Sent(msgspec.Struct, kw_only=True):
         exchanges: in the order of the rows given, turn by turn; failed ones included. Empty where they were not kept.
         not_sent: `question_id` of every conversation that was never started. They have not failed.
         interrupted: whether the user stopped it; what was in flight is in `exchanges` with the outcome `interrupted`.
-        gave_up: why no further conversation was started: nothing at the address ever accepted a connection.
+        gave_up: why no further conversation was started: nothing at the address accepted a connection, or not any more.
         started_at: seconds since the epoch when the schedule began; connections were opened before.
         ended_at: seconds since the epoch when the last request was over.
         lateness: from the arrival of bytes until this client read them.

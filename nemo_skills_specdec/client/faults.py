@@ -43,13 +43,6 @@ def broken_fault(outcome: Outcome, detail: str, *, seconds: float, size: int, ch
     return detail
 
 
-def retry_after(value: str | None) -> float | None:
-    """The seconds of a `Retry-After` header; None without one, or where it is a date or nonsense."""
-    if value is None or re.fullmatch(r" *\d{1,9}(\.\d{1,9})? *", value) is None:
-        return None
-    return float(value)
-
-
 def status_fault(status: int, body: bytes, location: str | None) -> str:
     """Why an answer with this HTTP status is none."""
     if 300 <= status < 400:

@@ -18,7 +18,6 @@ from nemo_skills_specdec.client.faults import (
     body_fault,
     broken_fault,
     one_line,
-    retry_after,
     server_message,
     status_fault,
     stream_fault,
@@ -28,6 +27,7 @@ from nemo_skills_specdec.client.sse import MAX_EVENT, read_events
 from nemo_skills_specdec.client.turn import Ending, Turn, Work
 from nemo_skills_specdec.records import Outcome
 from nemo_skills_specdec.redaction import redacted_bytes
+from nemo_skills_specdec.retry_after import retry_after
 
 _ERROR_BODY = 1 << 16
 _LOOK_SECONDS = 0.1

@@ -11,14 +11,14 @@ from types import FrameType
 
 @contextlib.contextmanager
 def first_signal(ask: Callable[[], None]) -> Iterator[None]:
-    """Calls `ask` at the first SIGINT or SIGTERM, and puts the former handlers back at once, so a second one works.
+    """Calls `ask` at the first SIGINT, SIGTERM or SIGHUP, and puts the former handlers back, so a second one works.
 
     Signals that are ignored stay so; outside the main thread, which alone gets them, nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def restore() -> None:
         for number, handler in former.items():

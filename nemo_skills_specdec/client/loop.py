@@ -48,7 +48,7 @@ class ClientLoop:
 
     Attributes:
         ended_at: when it was over, in seconds since the epoch.
-        gave_up: why no further conversation was started, if nothing ever accepted a connection.
+        gave_up: why no further conversation was started, if nothing accepted a connection, or nothing did any more.
         kernel_times: whether the kernel gave the times of arrival.
         lateness: from the arrival of bytes until they were read.
         dispatch: from when a request could be sent until it was.
@@ -162,6 +162,7 @@ class ClientLoop:
             if now >= until:
                 break
         while self.pool.opened:
+            self._refusals = 0
             self._use(self.pool.opened.popleft())
         while self.pool.failures:
             self._unreachable(self.pool.failures.popleft())
@@ -308,10 +309,10 @@ class ClientLoop:
             return
         now = self._clock()
         self._over(turn, "unreachable", now, why)
-        if self.pool.connected:
-            return
         self._refusals += 1
-        if self._refusals >= _REFUSALS_TO_GIVE_UP or now - self.pacer.started_at > _SECONDS_TO_GIVE_UP:
+        never = not self.pool.connected and now - self.pacer.started_at > _SECONDS_TO_GIVE_UP
+        # While answers still come the server is there, whatever keeps it from accepting connections.
+        if never or (self._refusals >= _REFUSALS_TO_GIVE_UP and not len(self._in_flight)):
             self.gave_up = one_line(why, self._work.secrets)
             for turn in self._queue.empty():
                 self._over(turn, "unreachable", now, why)

@@ -37,8 +37,9 @@ def send_all(
     never repeated, but for those that met a kept connection which the server had closed. If nothing at the address
     accepts a connection, no further conversation is started. Every failure ends up in `Exchange.error`, none is raised.
 
-    Ctrl-C (or SIGTERM, as batch systems send it before they kill) stops sending, aborts what is in flight and returns
-    everything so far with `interrupted` set; a second one acts as if this function did nothing about it.
+    Ctrl-C (or SIGTERM, as batch systems send it before they kill, or SIGHUP, of a terminal that closes) stops sending,
+    aborts what is in flight and returns everything so far with `interrupted` set; a second one acts as if this function
+    did nothing about it.
 
     Args:
         url: the server's address, with or without `/v1`.

@@ -19,12 +19,14 @@ import msgspec
 from nemo_skills_specdec.engines.base import decoded
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.redaction import redacted_bytes, secrets_of
+from nemo_skills_specdec.retry_after import BUSY, LONGEST_WAIT_SECONDS, retry_after
 from nemo_skills_specdec.tls import tls_context
 
 API_KEY_VARIABLE = "SPECDEC_API_KEY"
 """Environment variable that holds the key, named in messages."""
 
 _MAX_BYTES = 64 * 1024 * 1024
+_SHORTEST_PAUSE_SECONDS = 0.05
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -36,12 +38,14 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
         url: the URL asked, without credentials and without query.
         status: HTTP status; None if there was no answer.
         error: one line saying why there was no answer; None if there was one, whatever its status.
+        retry_after_seconds: how long a server that is busy asks to wait.
     """
 
     url: str
     status: int | None = None
     text: str = ""
     error: str | None = None
+    retry_after_seconds: float | None = None
 
     def json(self) -> Any:
         """The decoded body of a 200; None for any other status or body."""
@@ -113,12 +117,19 @@ def fetch(
         tls: how certificates are checked; by default as `tls_context()` does.
 
     Returns:
-        The answer. This never raises: what went wrong stands in `error`.
+        The answer. This never raises: what went wrong stands in `error`. A server that asks to wait is asked again
+        after that time.
     """
-    try:
-        return _follow(url, headers or {}, time.monotonic() + timeout, body, tls)
-    except (OSError, HTTPException, ValueError, UsageError) as error:
-        return Fetched(url=public_url(url), error=_problem(url, error, timeout))
+    until = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        try:
+            answer = _follow(url, headers or {}, time.monotonic() + timeout, body, tls)
+        except (OSError, HTTPException, ValueError, UsageError) as error:
+            return Fetched(url=public_url(url), error=_problem(url, error, timeout))
+        pause = answer.retry_after_seconds if answer.status in BUSY else None
+        if pause is None or time.monotonic() + pause > until:
+            return answer
+        time.sleep(max(pause, _SHORTEST_PAUSE_SECONDS))
 
 
 def key_refused(answer: Fetched) -> str | None:
@@ -150,7 +161,8 @@ def _follow(
                 continue
             answer = redacted_bytes(_body(response, connection.sock, deadline), secrets_of([url], headers))
             text = answer.decode("utf-8", "replace")
-            return Fetched(url=public_url(url), status=response.status, text=text)
+            pause = retry_after(response.headers.get("Retry-After"))
+            return Fetched(url=public_url(url), status=response.status, text=text, retry_after_seconds=pause)
         finally:
             connection.close()
     return Fetched(url=public_url(url), error=f"{public_url(url)} redirects without end; give the server's own URL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import total
 from nemo_skills_specdec.client.answer import read_answer
 from nemo_skills_specdec.client.exchange import Exchange, LoadOptions, RequestOptions, as_sent
+from nemo_skills_specdec.client.interrupt import first_signal
 from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.client.timing import to_record
 from nemo_skills_specdec.engines.base import ServerInfo
@@ -262,7 +264,8 @@ def gather(
     conditions.interrupted |= gave_up is not None
     if files is not None:
         hooks.stage("waiting for the request-metric files")
-        _join_files(files, evidence)
+        with first_signal(lambda: None):
+            _join_files(files, evidence)
     return Gathered(
         evidence=evidence,
         started_at=started_at,
@@ -284,13 +287,15 @@ def _send_windows(
     assert evidence.window is not None
     first = taken = evidence.window.before
     tls = _tls(plan)
+    stop = threading.Event()
     if not windows:
         hooks.snapshots(first, Edge(end="after"))
     for name, members in windows.items():
         hooks.stage(name)
         sending, records = _sent(send, _ordered(members, plan.order_seed), plan, info, headers, hooks)
-        before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info, tls)
-        hooks.snapshots(taken, Edge(end="after", category=name if len(windows) > 1 else None))
+        with first_signal(stop.set):
+            before, taken = taken, take_settled_snapshots(plan.metrics_urls, headers, info, tls)
+            hooks.snapshots(taken, Edge(end="after", category=name if len(windows) > 1 else None))
         evidence.records += with_stepless_answers(_in_order(records, members))
         evidence.window = Window(before=first, after=taken)
         if len(windows) > 1:
@@ -299,6 +304,9 @@ def _send_windows(
         conditions.wall_seconds += sending.wall_seconds
         conditions.observed += sending.findings
         conditions.senders += [sending.delays] if sending.delays is not None else []
+        if stop.is_set() and len(evidence.categories) < len(windows) > 1:
+            conditions.interrupted = True
+            return None
         if sending.interrupted or sending.gave_up is not None:
             conditions.interrupted = True
             # How many requests the server had begun when the run was stopped is not known.

@@ -32,6 +32,7 @@ from nemo_skills_specdec.measurement.attempts import Attempt
 from nemo_skills_specdec.measurement.evidence import Conditions
 from nemo_skills_specdec.measurement.hooks import Edge
 from nemo_skills_specdec.measurement.measure import Measurement
+from nemo_skills_specdec.measurement.output_row import output_row
 from nemo_skills_specdec.records import PromptRow, RequestRecord, prompt_sha256
 from nemo_skills_specdec.redaction import redacted_bytes, redacted_data
 
@@ -121,6 +122,8 @@ class RunWriter:
         manifest: Manifest,
         kept: Sequence[RequestRecord] = (),
         secrets: Sequence[str] = (),
+        *,
+        same_server: bool = True,
     ) -> None:
         """Writes the manifest of a run that is about to start.
 
@@ -129,6 +132,7 @@ class RunWriter:
             manifest: whose last attempt is the one that starts.
             kept: requests of earlier attempts that are not sent again.
             secrets: texts that must come into no file, whoever sent them.
+            same_server: whether the server is the one of the earlier attempts, whose counters go on.
 
         Raises:
             WriteError: the directory cannot be written.
@@ -136,7 +140,7 @@ class RunWriter:
         self.directory = directory
         self.manifest = manifest
         self._rows = rows
-        self._secrets = secrets
+        self._secrets, self._same_server = secrets, same_server
         self._sets = max((file.number + 1 for file in manifest.snapshots), default=0)
         self._unwritten: dict[str, bytes] = {}
         write_atomically(directory / ANSWERS, b"".join(msgspec.json.encode(record) + b"\n" for record in kept))
@@ -181,7 +185,9 @@ class RunWriter:
         # What an attempt that was killed had begun is over by now, or in the window of the next.
         for attempt in earlier:
             if attempt.last_set is None:
-                attempt.last_set, attempt.closed_late, attempt.status = self._sets, True, "cut_off"
+                attempt.status = "cut_off"
+                if self._same_server:
+                    attempt.last_set, attempt.closed_late = self._sets, True
 
     def finish(self, measurement: Measurement) -> None:
         """Writes rows, manifest and, last of all, metrics: a directory with `metrics.json` is complete.
@@ -369,29 +375,6 @@ def new_manifest(
         server=server,
         prompts_sha256={row.question_id: prompt_sha256(row.messages) for row in rows},
     )
-
-
-def output_row(row: PromptRow, turns: Sequence[RequestRecord]) -> dict[str, Any]:
-    """The output row of a prompt, in NeMo-Skills' field names.
-
-    For a multi-turn prompt `generation` is a list with an entry a turn, `num_generated_tokens` their sum.
-    """
-    turns = sorted(turns, key=lambda record: record.turn)
-    tokens = [turn.completion_tokens for turn in turns if turn.completion_tokens is not None]
-    generations = [turn.generation for turn in turns]
-    errors = [f"turn {turn.turn}: {turn.error}" for turn in turns if turn.error is not None]
-    return {
-        **msgspec.to_builtins(row),
-        "generation": generations if len(turns) > 1 else generations[0],
-        "num_generated_tokens": sum(tokens) if tokens else None,
-        "finish_reason": turns[-1].finish_reason,
-        "generation_start_time": min(turn.start_time for turn in turns),
-        "generation_end_time": max(turn.end_time for turn in turns),
-        "generation_time": sum(turn.end_time - turn.start_time for turn in turns),
-        "response_ids": [turn.response_id for turn in turns],
-        "error": "; ".join(errors) or None,
-        "requests": [msgspec.to_builtins(turn) for turn in turns],
-    }
 
 
 def utc(seconds: float) -> str:

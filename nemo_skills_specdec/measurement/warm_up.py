@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -12,10 +13,12 @@ from nemo_skills_specdec.client.send import send_all
 from nemo_skills_specdec.engines.fetch import public_url
 from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.records import Message, PromptRow
+from nemo_skills_specdec.retry_after import BUSY, LONGEST_WAIT_SECONDS
 
 FEWEST = 4
 MAX_TOKENS = 8
 """Enough to see whether answers carry statistics; a warm-up is to cost little beside the run."""
+_SHORTEST_PAUSE_SECONDS = 0.05
 
 
 def warm_up_requests(load: LoadOptions) -> int:
@@ -32,6 +35,8 @@ def warm_up(
 ) -> list[Exchange]:
     """Sends short requests, all at once, and gives back those that were answered.
 
+    A server that asks to wait (`Retry-After` with 429 or 503) is asked again after that time.
+
     Args:
         request: as in the window, but for the length of the answers.
         count: of requests; None for as many as the load will have in flight.
@@ -41,23 +46,34 @@ def warm_up(
         ServerError: not a single one was answered.
     """
     count = warm_up_requests(load) if count is None else count
-    sent = send_all(
-        [
-            PromptRow(
-                question_id=f"warm-up-{number}",
-                category="warm-up",
-                messages=[Message("user", f"Warm-up {number}: count from {number} to {number + 9}.")],
-            )
-            for number in range(count)
-        ],
-        url=url,
-        headers=headers,
-        request=msgspec.structs.replace(request, max_tokens=min(request.max_tokens or MAX_TOKENS, MAX_TOKENS)),
-        load=msgspec.structs.replace(load, concurrency=count, request_rate=None, max_seconds=None, order="given"),
-    )
-    if sent.interrupted:
-        raise KeyboardInterrupt
-    errors = [exchange.error or read_answer(exchange).error for exchange in sent.exchanges]
-    if all(error is not None for error in errors):
-        raise ServerError(f"{public_url(url)} answered no request: {errors[0]}")
-    return [exchange for exchange, error in zip(sent.exchanges, errors, strict=True) if error is None]
+    rows = [
+        PromptRow(
+            question_id=f"warm-up-{number}",
+            category="warm-up",
+            messages=[Message("user", f"Warm-up {number}: count from {number} to {number + 9}.")],
+        )
+        for number in range(count)
+    ]
+    request = msgspec.structs.replace(request, max_tokens=min(request.max_tokens or MAX_TOKENS, MAX_TOKENS))
+    load = msgspec.structs.replace(load, concurrency=count, request_rate=None, max_seconds=None, order="given")
+    answered: list[Exchange] = []
+    until = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        sent = send_all(rows, url=url, headers=headers, request=request, load=load)
+        if sent.interrupted:
+            raise KeyboardInterrupt
+        errors = {exchange.question_id: exchange.error or read_answer(exchange).error for exchange in sent.exchanges}
+        answered += [exchange for exchange in sent.exchanges if errors[exchange.question_id] is None]
+        waits = {
+            exchange.question_id: exchange.retry_after_seconds
+            for exchange in sent.exchanges
+            if exchange.status in BUSY and exchange.retry_after_seconds is not None
+        }
+        pause = max(waits.values(), default=None)
+        if pause is None or time.monotonic() + pause > until:
+            break
+        time.sleep(max(pause, _SHORTEST_PAUSE_SECONDS))
+        rows = [row for row in rows if row.question_id in waits]
+    if not answered:
+        raise ServerError(f"{public_url(url)} answered no request: {next(iter(errors.values()))}")
+    return answered

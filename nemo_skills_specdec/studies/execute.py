@@ -6,24 +6,25 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from nemo_skills_specdec.client.body import count_turns
+from nemo_skills_specdec.client.interrupt import first_signal
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
 from nemo_skills_specdec.engines.registry import ENGINES, tells_per_request
 from nemo_skills_specdec.engines.remarks import REMEMBERS, UNCHECKED
 from nemo_skills_specdec.errors import UsageError, WriteError
-from nemo_skills_specdec.files import pretty, write_atomically
+from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.caches import empty_caches
 from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.measurement.evidence import Evidence
 from nemo_skills_specdec.measurement.hooks import Hooks, both
 from nemo_skills_specdec.measurement.measure import (
+    Gathered,
     Measurement,
     Plan,
     Sender,
@@ -62,16 +63,7 @@ from nemo_skills_specdec.studies.prompts import EMULATED, load_prompts, server_t
 from nemo_skills_specdec.studies.stored_config import config_hash, config_yaml
 
 CONFIG = "config.yaml"
-FAILED = "failed.json"
 SERVER_LOG = "server.log"
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of `failed.json`: why a run could not be made."""
-
-    error: str
-    config_hash: str
-    at: str
 
 
 class Reporter(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +184,7 @@ def _execute(
         send=send,
         arguments=arguments_of(config, started, plan),
         secrets=secrets,
+        same_server=config.server.engine == "running",
     )
     return _carry_out(task, Workload(name=prompts.name, rows=rows, remarks=remarks), directory, reporter)
 
@@ -205,6 +198,7 @@ class _Execution(msgspec.Struct, frozen=True, kw_only=True):
     send: Sender
     arguments: dict[str, Any]
     secrets: tuple[str, ...]
+    same_server: bool
 
 
 def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: Reporter) -> Measurement:
@@ -230,7 +224,7 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
             first_set=len({file.number for file in manifest.snapshots}),
         )
     )
-    writer = RunWriter(directory, rows, manifest, kept_records, task.secrets)
+    writer = RunWriter(directory, rows, manifest, kept_records, task.secrets, same_server=task.same_server)
     with reporter.sending(len(remaining), sum(count_turns(row.messages) for row in remaining)) as shown:
         hooks = Hooks(
             stage=shown.stage,
@@ -250,9 +244,22 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
         except BaseException:
             writer.abandon()
             raise
+    with first_signal(lambda: None):
+        return _finish(gathered, earlier, kept_records, writer, task)
+
+
+def _finish(
+    gathered: Gathered,
+    earlier: Earlier | None,
+    kept_records: Sequence[RequestRecord],
+    writer: RunWriter,
+    task: _Execution,
+) -> Measurement:
+    """Concludes and writes; whoever interrupts this once gets the run all the same."""
+    manifest = writer.manifest
     if earlier is not None:
         _join(gathered.evidence, earlier, kept_records, writer)
-    gathered.evidence.conditions.prompts_planned = len(rows)
+    gathered.evidence.conditions.prompts_planned = len(manifest.prompts_sha256)
     measurement = concluded(gathered)
     measurement.evaluation = redacted_data(measurement.evaluation, task.secrets)
     # Two runs are compared only if both drained the server between categories, or neither did.
@@ -361,14 +368,3 @@ def prompts_of(config: RunConfig, started: Started, model: str) -> LoadedPrompts
     if config.benchmark.name == EMULATED:
         count = server_tokenizer(started, model)
     return msgspec.structs.replace(load_prompts(config.benchmark, count), name=config.label)
-
-
-def write_failure(directory: Path, config: RunConfig, error: Exception) -> None:
-    """Notes in the run's directory why it could not be made."""
-    failure = Failure(
-        error=str(error),
-        config_hash=config_hash(config),
-        at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
-    with contextlib.suppress(WriteError):
-        write_atomically(directory / FAILED, pretty(failure))

@@ -10,33 +10,33 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from nemo_skills_specdec.engines.detect import detect
-from nemo_skills_specdec.errors import ServerError, SpecdecError, UsageError, WriteError
+from nemo_skills_specdec.errors import DataError, ServerError, SpecdecError, UsageError, WriteError
 from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.launch.caches import can_be_reused, empty_caches
 from nemo_skills_specdec.launch.hints import hint
 from nemo_skills_specdec.launch.start import Started, answers
+from nemo_skills_specdec.measurement.request_statistics import has_statistics
 from nemo_skills_specdec.measurement.result import Evaluation
+from nemo_skills_specdec.measurement.resume import read_earlier
 from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, Manifest, held
 from nemo_skills_specdec.processes import last_line
 from nemo_skills_specdec.records import Finding, prompt_sha256
 from nemo_skills_specdec.studies.config import RunConfig, read_config, server_key
 from nemo_skills_specdec.studies.execute import (
     CONFIG,
-    FAILED,
     SERVER_LOG,
-    Failure,
     Reporter,
     execute,
     new_directory,
-    write_failure,
 )
+from nemo_skills_specdec.studies.failure import forget_failure, read_failure, write_failure
 from nemo_skills_specdec.studies.one_run import serving
 from nemo_skills_specdec.studies.prompts import EMULATED, load_rows
 from nemo_skills_specdec.studies.stored_config import config_hash, with_secrets
@@ -99,7 +99,7 @@ def run_study(
     """Makes all runs that are not finished yet, one after the other, starting each server once.
 
     A run that fails is noted and the others go on. Ctrl-C ends the study after the request in flight; everything
-    measured until then is kept, and the run that was cut off is made again next time.
+    measured until then is kept, and a run that was cut off or killed is resumed next time.
 
     Args:
         configs: resolved.
@@ -124,8 +124,9 @@ def run_study(
         else:
             pending.append(config)
     try:
+        place = _places(study, known)
         for group in _by_server(pending):
-            _run_group(group, study, outcome, reporter)
+            _run_group(group, study, place, outcome, reporter)
             if outcome.interrupted:
                 break
     except KeyboardInterrupt:
@@ -133,26 +134,64 @@ def run_study(
     return outcome
 
 
-def _run_group(configs: Sequence[RunConfig], study: Path, outcome: Outcome, reporter: Reporter) -> None:
+def _places(study: Path, known: Mapping[str, FoundRun]) -> Callable[[RunConfig], Path]:
+    """Where a run goes: on with what an unfinished one left, if its answers can be counted with those to come."""
+
+    def place(config: RunConfig) -> Path:
+        found = known.get(config_hash(config))
+        if found is None or found.state == "finished" or not _can_go_on(config, found.directory):
+            return new_directory(config, study / RUNS)
+        forget_failure(found.directory)
+        return found.directory
+
+    return place
+
+
+def _can_go_on(config: RunConfig, directory: Path) -> bool:
+    try:
+        earlier = read_earlier(directory)
+    except DataError:
+        return False
+    if earlier is None or not earlier.records:
+        return False
+    rows = load_rows(config.benchmark) if config.benchmark.name != EMULATED else []
+    if earlier.manifest.prompts_sha256 != {row.question_id: prompt_sha256(row.messages) for row in rows}:
+        return False
+    # The counters of a server that was started anew know nothing of what the last one did.
+    return config.server.engine == "running" or has_statistics(earlier.records)
+
+
+def _run_group(
+    configs: Sequence[RunConfig],
+    study: Path,
+    place: Callable[[RunConfig], Path],
+    outcome: Outcome,
+    reporter: Reporter,
+) -> None:
     """Runs that share a server. It is started anew where its memory of earlier prompts cannot be emptied."""
     waiting = list(configs)
     while waiting and not outcome.interrupted:
-        directory = new_directory(waiting[0], study / RUNS)
+        directory = place(waiting[0])
         log = _log_path(waiting[0], study)
         try:
             with serving(waiting[0], log, log.with_suffix(".request-metrics"), reporter) as started:
-                _serve(waiting, started, directory, study, outcome, reporter)
+                _serve(waiting, started, directory, place, outcome, reporter)
         except SpecdecError as error:
             # The server did not start, so nothing can be said of any run that wanted it.
             _copy_log(log, 0, 0, directory)
             for number, config in enumerate(waiting):
-                where = directory if number == 0 else new_directory(config, study / RUNS)
+                where = directory if number == 0 else place(config)
                 _fail(config, where, error, outcome, reporter)
             return
 
 
 def _serve(
-    waiting: list[RunConfig], started: Started, directory: Path, study: Path, outcome: Outcome, reporter: Reporter
+    waiting: list[RunConfig],
+    started: Started,
+    directory: Path,
+    place: Callable[[RunConfig], Path],
+    outcome: Outcome,
+    reporter: Reporter,
 ) -> None:
     """Makes runs on one server, taking them off the list, until it is empty or a fresh server is needed."""
     ready = _size(started.log)
@@ -171,7 +210,7 @@ def _serve(
         # With `fresh_cache` the next run empties the cache itself, or fails.
         findings = () if waiting[0].fresh_cache and started.engine == "running" else _warm(problem)
         flushed = problem is None
-        directory = new_directory(waiting[0], study / RUNS)
+        directory = place(waiting[0])
 
 
 def _emptied(started: Started, done: RunConfig, following: RunConfig) -> str | None:
@@ -292,9 +331,8 @@ def _found(directory: Path) -> FoundRun:
         run.error = "it ended without a result"
     except (OSError, msgspec.MsgspecError) as error:
         run.state, run.error = "failed", f"{directory} cannot be read ({error})"
-    with contextlib.suppress(FileNotFoundError):
-        run.error = msgspec.json.decode((directory / FAILED).read_bytes(), type=Failure).error
-        run.state = "failed"
+    if (failure := read_failure(directory)) is not None:
+        run.error, run.state = failure, "failed"
     return run
 
 

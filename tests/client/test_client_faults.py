@@ -4,12 +4,12 @@ from nemo_skills_specdec.client.faults import (
     body_fault,
     decode_object,
     one_line,
-    retry_after,
     server_message,
     status_fault,
     stream_fault,
 )
 from nemo_skills_specdec.redaction import secrets_of
+from nemo_skills_specdec.retry_after import retry_after
 
 TEXT = b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}'
 END = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'

@@ -11,7 +11,8 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
-from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, OUTPUT, new_manifest, output_row
+from nemo_skills_specdec.measurement.output_row import output_row
+from nemo_skills_specdec.measurement.run_directory import MANIFEST, METRICS, OUTPUT, new_manifest
 from nemo_skills_specdec.records import Message, PromptRow, RequestRecord, StepCount
 
 

@@ -23,8 +23,8 @@ from nemo_skills_specdec.prompts.hub.patience import (
     Patience,
     network_errors,
     reason_of,
-    retry_after,
 )
+from nemo_skills_specdec.retry_after import retry_after
 
 HUB = "https://huggingface.co"
 DEFAULT_HOSTS = frozenset(
@@ -263,7 +263,7 @@ class Fetcher:
                 raise PassingError(
                     f"{self.named(url)} answers HTTP {answer.status_code}",
                     status=answer.status_code,
-                    retry_after=retry_after(answer.headers),
+                    retry_after=retry_after(answer.headers.get("Retry-After")),
                 )
             raise self._refusal(url, answer)
 

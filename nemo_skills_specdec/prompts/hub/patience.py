@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -85,17 +84,6 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
             except PassingError as error:
                 failures += 1
                 self.wait(failures, error)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a `Retry-After` header asks for; it holds a number or a date."""
-    value = headers.get("Retry-After") or ""
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time()) if value else None
-    except ValueError:
-        return None
 
 
 def network_errors() -> tuple[type[Exception], ...]:

@@ -25,8 +25,8 @@ from nemo_skills_specdec.prompts.hub.patience import (
     PassingError,
     network_errors,
     reason_of,
-    retry_after,
 )
+from nemo_skills_specdec.retry_after import retry_after
 
 _ADDRESS = re.compile(rf"{HUB}/datasets/([^/]+/[^/]+)/(?:raw|resolve)/([^/]+)/(.+)")
 
@@ -274,7 +274,7 @@ def _asked(fetcher: Fetcher, repo_id: str, revision: str, ask: Callable[[], T]) 
                 raise PassingError(
                     f"{where} answers HTTP {answer.status_code}",
                     status=answer.status_code,
-                    retry_after=retry_after(answer.headers),
+                    retry_after=retry_after(answer.headers.get("Retry-After")),
                 ) from error
             code = answer.headers.get("X-Error-Code")
             refusal = HttpError(f"{where} answers HTTP {answer.status_code}", status=answer.status_code, code=code)
