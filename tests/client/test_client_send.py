@@ -299,7 +299,7 @@ def test_a_server_that_refuses_every_connection_ends_the_run_soon(load):
     assert len(sent.exchanges) <= 16
 
 
-def test_a_server_that_dies_in_mid_run_does_not_end_it():
+def test_a_server_that_refuses_after_it_answered_ends_the_run_soon():
     async def main():
         async with serving(good) as url:
             first = await ask_url(url)
@@ -309,18 +309,20 @@ def test_a_server_that_dies_in_mid_run_does_not_end_it():
                 seen.append(exchange)
 
             running = asyncio.ensure_future(
-                ask_url(url, count=30, concurrency=1, request_rate=100.0, arrival="constant", on_exchange=note)
+                ask_url(url, count=100, concurrency=1, request_rate=100.0, arrival="constant", on_exchange=note)
             )
             while len(seen) < 3:
                 await asyncio.sleep(0.01)
         return first, await running
 
     _, sent = asyncio.run(main())
-    errors = Counter(exchange.error is None for exchange in sent.exchanges)
-    assert len(sent.exchanges) == 30
-    assert errors[True] >= 3
-    assert errors[False] >= 1
-    assert sent.gave_up is None
+    outcomes = Counter(exchange.outcome for exchange in sent.exchanges)
+    assert outcomes["answered"] >= 3
+    assert outcomes["unreachable"] >= 8
+    assert len(sent.exchanges) + len(sent.not_sent) == 100
+    assert len(sent.not_sent) > 50
+    assert sent.gave_up is not None
+    assert sent.gave_up.endswith("Connection refused")
 
 
 def test_an_unknown_host_is_named():
