@@ -29,6 +29,10 @@ def advise(
         float, typer.Option(min=0.0, max=1.0, help="Relative run-to-run noise of timings to assume without repeats.")
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap intervals and simulation.")] = 0,
+    run_next: Annotated[
+        bool,
+        typer.Option("--run-next", help="Make the runs that would make the advice surer, then advise again."),
+    ] = False,
     output_dir: Annotated[Path | None, typer.Option(help="Write advice.json into this folder.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print advice.json on stdout and nothing else.")] = False,
 ) -> None:
@@ -45,6 +49,12 @@ def advise(
 
     groups = group_runs([run for path in runs for run in runs_in(path)])
     methods = advise_runs(groups, assumed_noise=run_noise, seed=seed)
+    if run_next:
+        from nemo_skills_specdec.cli._advise_next import measure_next
+
+        more = measure_next(groups, [one for method in methods for one in method.next])
+        groups = group_runs([*(run for group in groups for run in group.runs), *more])
+        methods = advise_runs(groups, assumed_noise=run_noise, seed=seed)
     encoded = msgspec.json.encode({"methods": methods})
     if output_dir is not None:
         write_atomically(output_dir / "advice.json", msgspec.json.format(encoded, indent=2) + b"\n")

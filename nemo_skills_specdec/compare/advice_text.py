@@ -19,7 +19,9 @@ def step_text(advice: Advice) -> str:
     residual = "" if step.worst_residual is None else f", off by at most {step.worst_residual:.1%} where measured"
     share = step.per_draft_token / step.fixed if step.fixed > 0 else None
     told = "" if share is None or share <= 0 else f" (a draft token costs {share:.1%} of a step)"
-    return f"step time t(k) = {step.fixed * MILLI:.3f} + {step.per_draft_token * MILLI:.3f} k ms{told}{residual}"
+    sign = "-" if step.per_draft_token < 0 else "+"
+    each = abs(step.per_draft_token) * MILLI
+    return f"step time t(k) = {step.fixed * MILLI:.3f} {sign} {each:.3f} k ms{told}{residual}"
 
 
 def forecast_texts(advice: Advice) -> list[str]:

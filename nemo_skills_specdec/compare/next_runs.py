@@ -19,12 +19,16 @@ class NextRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         draft_length: 0 for no speculation.
+        label: of the advice that it is for.
+        runs: how many of it.
     """
 
     why: Why
     draft_length: int
     concurrency: int | None
     message: str
+    label: str = ""
+    runs: int = 1
 
 
 def next_runs(advice: Advice) -> list[NextRun]:
@@ -49,14 +53,21 @@ def next_runs(advice: Advice) -> list[NextRun]:
     if not advice.noise.freedom:
         length = best.draft_length if best is not None else lengths[-1]
         message = f"Draft length {length} again, twice: noise from run to run is only assumed."
-        found.append(_run("no repeats", length, advice, message))
+        found.append(_run("no repeats", length, advice, message, runs=2))
     elif best is not None and advice.possible is not None and advice.possible[1] - advice.possible[0] > 2:
         low, high = advice.possible
         end = high if high - best.draft_length >= best.draft_length - low else low
-        message = f"Draft length {end}, more often: lengths from {low} to {high} may be the best."
-        found.append(_run("range too wide", end, advice, message))
+        message = f"Draft length {end}, twice more: lengths from {low} to {high} may be the best."
+        found.append(_run("range too wide", end, advice, message, runs=2))
     return found
 
 
-def _run(why: Why, draft_length: int, advice: Advice, message: str) -> NextRun:
-    return NextRun(why=why, draft_length=draft_length, concurrency=advice.concurrency, message=message)
+def _run(why: Why, draft_length: int, advice: Advice, message: str, *, runs: int = 1) -> NextRun:
+    return NextRun(
+        why=why,
+        draft_length=draft_length,
+        concurrency=advice.concurrency,
+        message=message,
+        label=advice.label,
+        runs=runs,
+    )
