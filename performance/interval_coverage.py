@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
+from nemo_skills_specdec.compare.contrast import by_prompt
 from nemo_skills_specdec.statistics import Prompt, uncertainty
 
 DRAFT_LENGTH = 3
@@ -149,14 +150,58 @@ def macro_coverage(kinds: list[Population], per_category: int, runs: int, seed: 
     return f"{100 * hits / runs:.1f}"
 
 
+def timed_runs(
+    rng: np.random.Generator, prompts: int, repeats: int, run_noise: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Tokens and seconds by prompt, for each run of a baseline and of a method that is faster on some prompts."""
+    tokens = np.clip(rng.lognormal(4.8, 0.6, prompts), 8, 1024)
+    seconds = 0.01 * tokens * rng.lognormal(0, 0.2, prompts)
+    gain = rng.lognormal(0.2, 0.25, prompts)
+
+    def run(factor: np.ndarray | float) -> np.ndarray:
+        own = rng.lognormal(0, 0.05, prompts)
+        return np.stack([tokens, seconds / factor * own * rng.lognormal(0, run_noise)], axis=1)
+
+    return [run(1.0) for _ in range(repeats)], [run(gain) for _ in range(repeats)]
+
+
+def speedup_coverage(prompts: int, repeats: int, run_noise: float, runs: int, seed: int) -> str:
+    """Share of studies whose interval of the speedup over all repeats contains the truth."""
+    # Sums of millions; the noise of single runs is none of the truth.
+    base, method = timed_runs(np.random.default_rng(seed), TRUTH_PROMPTS, 1, 0.0)
+    truth = float(np.log(base[0][:, 1].sum() / method[0][:, 1].sum()))
+    rng = np.random.default_rng(seed + prompts + repeats)
+    hits = given = 0
+    for _ in range(runs):
+        found = by_prompt(*timed_runs(rng, prompts, repeats, run_noise), ratio=True)
+        interval = found.interval(0.05) if found is not None else None
+        if interval is not None:
+            given += 1
+            hits += interval.low <= truth <= interval.high
+    return _share(hits, given, runs)
+
+
+def print_speedups(runs: int, seed: int) -> None:
+    print("| speedup: noise from run to run | prompts | 1 run | 2 runs each | 3 runs each | 5 runs each |")
+    print("|---|---|---|---|---|---|")
+    for run_noise in (0.0, 0.02, 0.05, 0.15):
+        for prompts in (10, 44, 110):
+            shares = [speedup_coverage(prompts, repeats, run_noise, runs, seed) for repeats in (1, 2, 3, 5)]
+            print(f"| {100 * run_noise:.0f} % | {prompts} | " + " | ".join(shares) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--population", nargs="*", default=list(POPULATIONS), choices=list(POPULATIONS))
     parser.add_argument("--prompts", nargs="*", type=int, default=list(COUNTS))
+    parser.add_argument("--speedup", action="store_true", help="Only speedups.")
     parser.add_argument("--macro", action="store_true", help="Only the category macro average.")
     arguments = parser.parse_args()
+    if arguments.speedup:
+        print_speedups(arguments.runs, arguments.seed)
+        return
     print(f"Share in % of {arguments.runs} runs whose 95 % interval contains the truth.")
     print("In brackets: the share of runs that have an interval, where not all do.\n")
     if not arguments.macro:

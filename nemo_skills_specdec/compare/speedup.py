@@ -14,14 +14,16 @@ prompt's figures from both runs together, so that what is slow about a prompt in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
 
+from nemo_skills_specdec.compare.contrast import by_prompt
 from nemo_skills_specdec.compare.figures import SYSTEM_SPEED, USER_SPEED
 from nemo_skills_specdec.compare.pairing import Pairs, Tally, pair, tally
 from nemo_skills_specdec.measurement.run import OutputRow
-from nemo_skills_specdec.statistics import Interval, bootstrap_interval
+from nemo_skills_specdec.statistics import LEVEL, Interval, bootstrap_interval
 
 
 class Speedup(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,47 @@ class Speedup(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     user_reason: str | None = None
     total_reason: str | None = None
+
+
+class RepeatedSpeedup(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration's speed over its baseline's, by the repeats of both: a ratio of geometric means.
+
+    The intervals hold the choice of prompts and the noise from run to run, as those of `compare` do.
+
+    Attributes:
+        prompts: prompts that all runs answered completely; only they count.
+    """
+
+    runs: int
+    baseline_runs: int
+    prompts: int
+    user: float | None = None
+    user_interval: Interval | None = None
+    total: float | None = None
+    total_interval: Interval | None = None
+
+
+def repeated_speedup(
+    baselines: Sequence[Sequence[OutputRow]], runs: Sequence[Sequence[OutputRow]], *, closed_loop: bool
+) -> RepeatedSpeedup:
+    """The speed of repeated runs over that of a baseline, which may be repeated too; see `speedup`."""
+    pairs = pair([*baselines, *runs])
+    found = RepeatedSpeedup(runs=len(runs), baseline_runs=len(baselines), prompts=pairs.prompts)
+    if not pairs.prompts:
+        return found
+    timed = tally(pairs, USER_SPEED)
+    user = _contrast(timed, len(baselines)) if untimed_problem(pairs, timed) is None else (None, None)
+    total = _contrast(tally(pairs, SYSTEM_SPEED), len(baselines)) if closed_loop else (None, None)
+    return msgspec.structs.replace(found, user=user[0], user_interval=user[1], total=total[0], total_interval=total[1])
+
+
+def _contrast(tally: Tally, baselines: int) -> tuple[float | None, Interval | None]:
+    contrast = by_prompt(tally.runs[:baselines], tally.runs[baselines:], ratio=True)
+    if contrast is None:
+        return None, None
+    interval = contrast.interval(1 - LEVEL)
+    ends = Interval(math.exp(min(interval.low, 700)), math.exp(min(interval.high, 700))) if interval else None
+    return math.exp(contrast.value), ends
 
 
 def speedup(baseline: Sequence[OutputRow], run: Sequence[OutputRow], *, closed_loop: bool, seed: int = 0) -> Speedup:

@@ -12,7 +12,7 @@ from rich.table import Table
 def print_study(summary: Mapping[str, Any], console: Console) -> None:
     """Prints one line a run, then what is missing. `summary` is what `summary.json` holds."""
     rows = [row for row in summary["rows"] if row["category"] == "overall"]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     names = list(dict.fromkeys((row["model"], row["engine"], row["engine_version"]) for row in rows))
     if len(names) == 1:
         console.print(" ".join(str(part) for part in names[0] if part), markup=False)
@@ -21,8 +21,11 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
         table.add_column("engine", overflow="fold")
     for name in ("method", "load"):
         table.add_column(name, no_wrap=True)
-    for name in ("tok/s", "ms/tok", "AL", "AR %", "speedup user", "total"):
-        table.add_column(name, justify="right")
+    for name in ("tok/s", "ms/tok", "AL", "tok/step", "AR %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("speedup user", "total"):
+        # In 80 columns an interval stands in a line of its own, but whole.
+        table.add_column(name, justify="right", min_width=9)
     for row in rows:
         table.add_row(
             *([row["model"], row["engine"]] if len(names) > 1 else []),
@@ -31,11 +34,13 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
             _number(row["output_tokens_per_second"], 1),
             _number(row["ms_per_token_mean"], 2),
             _number(row["acceptance_length"], 2),
+            _number(row["tokens_per_step"], 2),
             _number(_percent(row["acceptance_rate"]), 1),
             _with_interval(row, "speedup_user"),
             _with_interval(row, "speedup_total"),
         )
     console.print(table)
+    _print_repeated(summary, console)
     without: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["speedup_reason"] and row["speedup_user"] is None and row["method"] != "none":
@@ -45,6 +50,33 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
         console.print(f"no {lacking} of {', '.join(runs)}: {reason}", markup=False)
     for item in summary["not_done"]:
         console.print(f"{item['state']}: {item['run']}: {(item['error'] or '-').splitlines()[0]}", markup=False)
+
+
+def _print_repeated(summary: Mapping[str, Any], console: Console) -> None:
+    """Speedups over all repetitions, or that the noise from run to run is not known."""
+    repeated = [item for item in summary["repeated"] if item["speedup"] is not None]
+    if repeated:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("over all repeats", no_wrap=True)
+        table.add_column("load", no_wrap=True)
+        for name in ("runs", "speedup user", "total"):
+            table.add_column(name, justify="right")
+        for item in repeated:
+            found = item["speedup"]
+            cells = [_estimate(found[name], found[f"{name}_interval"]) for name in ("user", "total")]
+            table.add_row(item["method"], item["load"], f"{found['runs']}", *cells)
+        console.print(table)
+        console.print("Intervals over all repeats hold the noise from run to run too.", markup=False)
+    if summary["noise_unknown"]:
+        console.print(
+            "Noise from run to run is unknown, and in no interval of a run made once; give --repeats 3.", markup=False
+        )
+
+
+def _estimate(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" + (f" {interval[0]:.2f}-{interval[1]:.2f}" if interval else "")
 
 
 def _method(row: Mapping[str, Any]) -> str:

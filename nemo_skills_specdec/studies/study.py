@@ -297,9 +297,15 @@ def _last_words(log: Path | None) -> str:
 
 
 def _by_server(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
-    groups: dict[bytes, list[RunConfig]] = {}
-    for config in configs:
-        groups.setdefault(server_key(config), []).append(config)
+    """Runs that share a server, in the order of their making.
+
+    Repetitions take turns, baseline, method, baseline, method, so that a machine that gets slower with time slows all
+    of them alike. Where there is one server only, nothing has to take turns.
+    """
+    take_turns = len({server_key(config) for config in configs}) > 1
+    groups: dict[tuple[int, bytes], list[RunConfig]] = {}
+    for config in sorted(configs, key=lambda config: config.repeat if take_turns else 0):
+        groups.setdefault((config.repeat if take_turns else 0, server_key(config)), []).append(config)
     return list(groups.values())
 
 

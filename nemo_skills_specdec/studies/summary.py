@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from nemo_skills_specdec.compare.speedup import Speedup, by_category, speedup
+from nemo_skills_specdec.compare.speedup import RepeatedSpeedup, Speedup, by_category, repeated_speedup, speedup
 from nemo_skills_specdec.measurement.result import Part
 from nemo_skills_specdec.measurement.run import OutputRow, load_run
 from nemo_skills_specdec.statistics import mean
@@ -50,10 +50,19 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repeated(msgspec.Struct, frozen=True, kw_only=True):
-    """Repetitions of one run with the spread of its figures from run to run."""
+    """Repetitions of one run with the spread of its figures from run to run.
+
+    Attributes:
+        method: its method, with the draft length.
+        load: how many in flight, or at which rate.
+        speedup: over the baseline, from all repetitions together; None where there is no baseline.
+    """
 
     label: str
+    method: str
+    load: str
     figures: dict[str, Spread]
+    speedup: RepeatedSpeedup | None = None
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -61,11 +70,13 @@ class Summary(msgspec.Struct, kw_only=True):
 
     Attributes:
         not_done: runs without a result: failed, interrupted, or ended without a word.
+        noise_unknown: labels of runs with a speedup that were made once, so that nothing tells their noise.
     """
 
     rows: list[Row]
     repeated: list[Repeated]
     not_done: list[FoundRun]
+    noise_unknown: list[str] = []
 
 
 def summarize(runs: Sequence[FoundRun]) -> Summary:
@@ -75,13 +86,20 @@ def summarize(runs: Sequence[FoundRun]) -> Summary:
         DataError: a finished run cannot be read.
     """
     counting = list(latest(runs).values())
-    finished = [run for run in counting if run.state == "finished"]
+    finished = _side_by_side([run for run in counting if run.state == "finished"])
     answers = {run.config_hash: load_run(run.directory).rows for run in finished}
-    rows = [row for run in finished for row in _rows(run, baseline_of(run, finished), answers)]
+    baselines = {run.config_hash: baseline_of(run, finished) for run in finished}
+    rows = [row for run in finished for row in _rows(run, baselines[run.config_hash], answers)]
+    groups = _groups([row for row in rows if row.category == OVERALL])
     return Summary(
         rows=rows,
-        repeated=_repeated([row for row in rows if row.category == OVERALL]),
+        repeated=[_repeated(members, baselines, answers) for members in groups if len(members) > 1],
         not_done=[run for run in counting if run.state != "finished"],
+        noise_unknown=[
+            members[0].run.config.label
+            for members in groups
+            if len(members) == 1 and (members[0].speedup.user is not None or members[0].speedup.total is not None)
+        ],
     )
 
 
@@ -135,27 +153,48 @@ def _rows(run: FoundRun, baseline: Baseline, answers: dict[str, list[OutputRow]]
     return rows
 
 
-def _repeated(rows: Sequence[Row]) -> list[Repeated]:
+def _side_by_side(runs: Sequence[FoundRun]) -> list[FoundRun]:
+    """The runs in the order of their making, but repetitions of one next to each other."""
+    groups: dict[str, list[FoundRun]] = {}
+    for run in runs:
+        groups.setdefault(_without_repeat(run), []).append(run)
+    return [run for members in groups.values() for run in members]
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Runs that differ in nothing but the number of their repetition."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(config_hash(msgspec.structs.replace(row.run.config, repeat=0)), []).append(row)
-    found = []
-    for members in groups.values():
-        if len(members) < 2:
-            continue
-        values: dict[str, list[float | None]] = {
-            "output tokens/s": [row.part.speed.output_tokens_per_second for row in members],
-            "user tokens/s": [
-                row.part.speed.user_tokens_per_second.mean if row.part.speed.user_tokens_per_second else None
-                for row in members
-            ],
-            "AL": [row.part.acceptance.acceptance_length for row in members],
-            "speedup (user)": [row.speedup.user for row in members],
-            "speedup (total)": [row.speedup.total for row in members],
-        }
-        figures = {
-            name: told for name, column in values.items() if (told := spread([v for v in column if v is not None]))
-        }
-        label = msgspec.structs.replace(members[0].run.config, repeat=0).label
-        found.append(Repeated(label=label, figures=figures))
-    return found
+        groups.setdefault(_without_repeat(row.run), []).append(row)
+    return list(groups.values())
+
+
+def _without_repeat(run: FoundRun) -> str:
+    return config_hash(msgspec.structs.replace(run.config, repeat=0))
+
+
+def _repeated(members: Sequence[Row], baselines: dict[str, Baseline], answers: dict[str, list[OutputRow]]) -> Repeated:
+    values: dict[str, list[float | None]] = {
+        "output tokens/s": [row.part.speed.output_tokens_per_second for row in members],
+        "user tokens/s": [
+            row.part.speed.user_tokens_per_second.mean if row.part.speed.user_tokens_per_second else None
+            for row in members
+        ],
+        "AL": [row.part.acceptance.acceptance_length for row in members],
+        "speedup (user)": [row.speedup.user for row in members],
+        "speedup (total)": [row.speedup.total for row in members],
+    }
+    figures = {name: told for name, column in values.items() if (told := spread([v for v in column if v is not None]))}
+    config = msgspec.structs.replace(members[0].run.config, repeat=0)
+    own = {run.config_hash for row in members if (run := baselines[row.run.config_hash].run) is not None}
+    compared = [row for row in members if baselines[row.run.config_hash].run is not None]
+    found = None
+    if compared:
+        found = repeated_speedup(
+            [answers[name] for name in sorted(own)],
+            [answers[row.run.config_hash] for row in compared],
+            closed_loop=config.load.request_rate is None,
+        )
+    return Repeated(
+        label=config.label, method=config.method.label, load=config.load.label, figures=figures, speedup=found
+    )

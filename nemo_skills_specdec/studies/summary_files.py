@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nemo_skills_specdec.compare.speedup import Speedup
 from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.shown import csv_cell, markdown
@@ -15,6 +17,12 @@ from nemo_skills_specdec.statistics import Interval
 from nemo_skills_specdec.studies.study import find_runs
 from nemo_skills_specdec.studies.summary import OVERALL, Row, Summary, summarize
 
+FEW_STEPS = 100
+"""Verification steps below which a category's acceptance length is shown with their number."""
+NOISE_UNKNOWN = (
+    "Runs were made once, so the noise from run to run is unknown and in no interval of a speedup, though it may be "
+    "larger than they are; give --repeats 3."
+)
 CSV, MARKDOWN, JSON = "summary.csv", "summary.md", "summary.json"
 
 _DEFINITIONS = """\
@@ -27,7 +35,10 @@ Speedups compare with the study's own run without speculation, on the prompts th
 sampling, load, server and engine version are the same. "user" is tokens per second while an answer is being written;
 "total" is tokens per second of request time, waiting and prompt processing included, which in a closed loop of equal
 concurrency is the throughput. Intervals are 95 % bootstrap intervals over prompts, paired: they hold the noise between
-prompts, not that from run to run, which only repetitions show.
+prompts, not that from run to run. Those over all repetitions hold both. Below five prompts there is no speedup.
+
+tokens/step is the number of tokens per decode step, steps without a draft included: what a user feels. AL beside a
+number of steps D rests on that few.
 """
 
 
@@ -82,6 +93,7 @@ def record_of(row: Row) -> dict[str, Any]:
         "acceptance_length_low": length.low if length else None,
         "acceptance_length_high": length.high if length else None,
         "acceptance_rate": acceptance.acceptance_rate,
+        "tokens_per_step": acceptance.tokens_per_step,
         "per_position_acceptance_rates": acceptance.per_position_acceptance_rates,
         "conditional_acceptance_rates": acceptance.conditional_acceptance_rates,
         "draft_efficiency": acceptance.acceptance_rate,
@@ -107,7 +119,8 @@ def to_json(summary: Summary, study: Path) -> dict[str, Any]:
     """All of the summary as plain data; paths are relative to the study."""
     return {
         "rows": [record_of(row) for row in summary.rows],
-        "repeated": summary.repeated,
+        "repeated": msgspec.to_builtins(summary.repeated),
+        "noise_unknown": summary.noise_unknown,
         "not_done": [
             {"run": str(run.directory.relative_to(study)), "state": run.state, "error": run.error}
             for run in summary.not_done
@@ -124,13 +137,17 @@ def to_markdown(summary: Summary, study: Path) -> str:
         inner = {id(row.run): row for row in rows}
         parts = [row for row in summary.rows if row.category != OVERALL and id(row.run) in inner]
         if len({row.category for row in parts}) > 1:
-            lines += ["By category: acceptance length", "", *_category_table(parts, rows, _length), ""]
+            lines += ["By category: acceptance length", "", *_category_table(parts, rows, _length_and_steps), ""]
             if any(row.speedup.user is not None for row in parts):
                 lines += ["By category: speedup (user)", "", *_category_table(parts, rows, _user), ""]
             if any(row.speedup.total is not None for row in parts):
                 lines += ["By category: speedup (total)", "", *_category_table(parts, rows, _total), ""]
     if summary.repeated:
         lines += ["## From run to run", "", *_repeat_table(summary), ""]
+        if any(repeated.speedup is not None for repeated in summary.repeated):
+            lines += ["Speedup over all repetitions:", "", *_repeated_speedups(summary), ""]
+    if summary.noise_unknown:
+        lines += [NOISE_UNKNOWN, ""]
     if summary.not_done:
         lines += ["## Not done", "", *_table(["run", "state", "why"], _missing(summary)), ""]
     remarks = sorted({(f.severity, f.message) for row in overall for f in row.part.acceptance.findings})
@@ -164,8 +181,8 @@ def _label(row: Row) -> str:
 
 def _runs_table(rows: Sequence[Row]) -> list[str]:
     header = [
-        *("method", "prompts", "failed", "wall s", "tok/s", "ms/token", "TTFT ms", "AL", "AR %", "verification eff."),
-        *("per position", "conditional", "speedup (user)", "speedup (total)"),
+        *("method", "prompts", "failed", "wall s", "tok/s", "ms/token", "TTFT ms", "AL", "tokens/step", "AR %"),
+        *("verification eff.", "per position", "conditional", "speedup (user)", "speedup (total)"),
     ]
     body = []
     for row in rows:
@@ -180,6 +197,7 @@ def _runs_table(rows: Sequence[Row]) -> list[str]:
                 _number(record["ms_per_token_mean"], 2),
                 _number(record["ttft_ms_p50"], 0),
                 _length(row),
+                _number(acceptance.tokens_per_step, 2),
                 _number(_times(acceptance.acceptance_rate, 100), 1),
                 _number(row.verification_efficiency, 3),
                 _list(acceptance.per_position_acceptance_rates),
@@ -237,6 +255,17 @@ def _repeat_table(summary: Summary) -> list[str]:
     return _table(["run", "figure", "runs", "mean", "standard deviation", "range"], body)
 
 
+def _repeated_speedups(summary: Summary) -> list[str]:
+    body = []
+    for repeated in summary.repeated:
+        if (found := repeated.speedup) is not None:
+            runs = f"{found.runs} against {found.baseline_runs}"
+            user = "-" if found.user is None else _with_interval(found.user, found.user_interval)
+            total = "-" if found.total is None else _with_interval(found.total, found.total_interval)
+            body.append([repeated.label, runs, user, total])
+    return _table(["run", "runs", "speedup (user)", "speedup (total)"], body)
+
+
 def _missing(summary: Summary) -> list[list[str]]:
     return [[run.config.label, run.state, (run.error or "-").splitlines()[0]] for run in summary.not_done]
 
@@ -271,12 +300,23 @@ def _length(row: Row) -> str:
     return _with_interval(acceptance.acceptance_length, interval or acceptance.acceptance_length_bounds)
 
 
+def _length_and_steps(row: Row) -> str:
+    """The acceptance length; with few verification steps also their number D, which says what it rests on."""
+    drafts = row.part.acceptance.num_drafts
+    return _length(row) + (f", D {drafts}" if drafts is not None and drafts < FEW_STEPS else "")
+
+
 def _user(row: Row) -> str:
-    return "-" if row.speedup.user is None else _with_interval(row.speedup.user, row.speedup.user_interval)
+    return _speedup(row.speedup.user, row.speedup.user_interval)
 
 
 def _total(row: Row) -> str:
-    return "-" if row.speedup.total is None else _with_interval(row.speedup.total, row.speedup.total_interval)
+    return _speedup(row.speedup.total, row.speedup.total_interval)
+
+
+def _speedup(value: float | None, interval: Interval | None) -> str:
+    """A speedup without an interval rests on less than five prompts, and is none to show."""
+    return "-" if value is None or interval is None else _with_interval(value, interval)
 
 
 def _with_interval(value: float, interval: Interval | None) -> str:
