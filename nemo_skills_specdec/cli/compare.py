@@ -40,6 +40,7 @@ class BreakdownKey(str, Enum):
 
     category = "category"
     sub_category = "sub_category"
+    language = "language"
     turn = "turn"
     prompt_length = "prompt_length"
     output_position = "output_position"
@@ -80,6 +81,10 @@ def compare(
     undecided: Annotated[
         Undecided, typer.Option(help="How to treat a threshold that lies inside the interval.", rich_help_panel=GATES)
     ] = Undecided.passes,
+    slo: Annotated[
+        str | None,
+        typer.Option(help="Compare the share of requests within these bounds too, e.g. ttft=200ms,tpot=30ms."),
+    ] = None,
     outputs: Annotated[
         bool, typer.Option("--outputs", help="Compare answers too: is speculation lossless?", rich_help_panel=ANSWERS)
     ] = False,
@@ -125,10 +130,12 @@ def compare(
     from nemo_skills_specdec.compare.published import nearest
     from nemo_skills_specdec.compare.repeats import runs_in
     from nemo_skills_specdec.compare.selection import select
+    from nemo_skills_specdec.measurement.speed_options import parse_slo
 
     how = How(
         significance=significance,
         run_noise=run_noise,
+        slo=parse_slo(slo) if slo is not None else None,
         thresholds=Thresholds(max_al_drop=max_al_drop, min_speedup=min_speedup, min_system_speedup=min_system_speedup),
     )
     allowed = [key for key in KEYS if AllowedKey(key) in (allow or ())]

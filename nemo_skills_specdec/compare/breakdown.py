@@ -1,12 +1,14 @@
 """Acceptance by what matters: kind of text, turn, length of the prompt, place in the answer.
 
-Entropy tiers of SPEED-Bench's throughput configurations are categories, languages of a set that names them are
-sub-categories. The place in the answer takes the list of all steps, which vLLM's detailed statistics give: a step
-counts where its first token stands, counted from the start of the answer.
+Entropy tiers of SPEED-Bench's throughput configurations are categories. Languages are the sub-categories of the
+category `multilingual`, or the pair in the name of a sentence of OPUS, which SPEED-Bench has (`opus_de-en_12`). The
+place in the answer takes the list of all steps, which vLLM's detailed statistics give: a step counts where its first
+token stands, counted from the start of the answer.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
@@ -18,12 +20,15 @@ from nemo_skills_specdec.records import RequestRecord, StepCount
 from nemo_skills_specdec.statistics.interval import Interval
 from nemo_skills_specdec.statistics.rates import intervals
 
-By = Literal["category", "sub_category", "turn", "prompt_length", "output_position"]
+By = Literal["category", "sub_category", "language", "turn", "prompt_length", "output_position"]
 KEYS: tuple[By, ...] = get_args(By)
 
 PROMPT_TOKENS = (256, 1024, 4096, 16384)
 OUTPUT_TOKENS = (32, 128, 512, 2048)
 """Where the buckets of lengths begin, beside 0."""
+
+MULTILINGUAL = "multilingual"
+_OPUS_PAIR = re.compile(r"opus\w*?_([a-z]{2,3}-[a-z]{2,3})_\d+")
 
 Part = tuple[str, AcceptanceCounts]
 
@@ -101,6 +106,13 @@ def _by_position(steps: Sequence[StepCount]) -> Iterator[Part]:
         yield name, counts_from_steps([step.accepted for step in members], [step.drafted for step in members])
 
 
+def _language(row: OutputRow) -> str | None:
+    pair = _OPUS_PAIR.fullmatch(row.src_id or "")
+    if pair is not None:
+        return pair[1]
+    return row.sub_category if row.category == MULTILINGUAL else None
+
+
 def _prompt_length(_: OutputRow, record: RequestRecord) -> str | None:
     return None if record.prompt_tokens is None else _bucket(record.prompt_tokens, PROMPT_TOKENS)
 
@@ -108,6 +120,7 @@ def _prompt_length(_: OutputRow, record: RequestRecord) -> str | None:
 _NAMES: dict[By, Callable[[OutputRow, RequestRecord], str | None]] = {
     "category": lambda row, _: row.category,
     "sub_category": lambda row, _: f"{row.category}: {row.sub_category}" if row.sub_category else None,
+    "language": lambda row, _: _language(row),
     "turn": lambda _, record: str(record.turn + 1),
     "prompt_length": _prompt_length,
 }

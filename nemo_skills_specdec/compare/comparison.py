@@ -15,6 +15,7 @@ from nemo_skills_specdec.compare.figures import (
     USER_SPEED,
     Figure,
     acceptance_figures,
+    goodput_figure,
 )
 from nemo_skills_specdec.compare.gate import ThresholdResult, Thresholds, check_thresholds
 from nemo_skills_specdec.compare.losslessness import Losslessness
@@ -23,6 +24,7 @@ from nemo_skills_specdec.compare.repeats import RunGroup
 from nemo_skills_specdec.compare.sampled_outputs import SampledOutputs
 from nemo_skills_specdec.compare.speedup import RATE_SETS_THROUGHPUT, same_text, untimed_problem
 from nemo_skills_specdec.measurement.run import Run
+from nemo_skills_specdec.measurement.speed_options import Slo
 from nemo_skills_specdec.records import Finding
 
 BY_CATEGORY = ("acceptance_length", "user_tokens_per_second", "system_tokens_per_second")
@@ -81,10 +83,12 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         significance: probability of a false "higher" or "lower" that is put up with, over all figures together.
         run_noise: relative standard deviation of timings from run to run that is assumed without repeats.
+        slo: bounds of a good request, whose share is compared as well.
     """
 
     significance: float = 0.05
     run_noise: float = 0.1
+    slo: Slo | None = None
     thresholds: Thresholds = Thresholds()
 
 
@@ -129,6 +133,8 @@ def _changes(pairs: Pairs, baseline: RunGroup, run: RunGroup, category: str | No
     figures = [*acceptance_figures(positions), USER_SPEED, SYSTEM_SPEED, TTFT, TPOT]
     if category is not None:
         figures = [figure for figure in figures if figure.name in BY_CATEGORY]
+    elif how.slo is not None:
+        figures.append(goodput_figure(how.slo))
     changes = [_change(figure, pairs, baseline, run, category, how) for figure in figures]
     if category is None:
         changes.append(_tokens_per_step(pairs, baseline, run, how))

@@ -6,6 +6,7 @@
     user_tokens_per_second                 sum (tokens - 1) / sum (last chunk - first chunk)
     system_tokens_per_second               sum tokens / sum (end - start)
     ttft_seconds, tpot_seconds             means over requests
+    goodput                                requests within all bounds / requests
 
 `system_tokens_per_second` is the speed of one place among the concurrent requests, waiting and prompt processing
 included; at equal concurrency in a closed loop the throughput is that times the concurrency, so ratios are the same.
@@ -17,6 +18,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from nemo_skills_specdec.measurement.speed import meets
+from nemo_skills_specdec.measurement.speed_options import Slo
 from nemo_skills_specdec.records import RequestRecord
 
 Terms = tuple[float, float]
@@ -58,6 +61,17 @@ def acceptance_figures(draft_length: int) -> list[Figure]:
             for i in range(1, draft_length + 1)
         ),
     ]
+
+
+def goodput_figure(slo: Slo) -> Figure:
+    """The share of requests that were answered within every bound."""
+    return Figure(
+        name="goodput",
+        title="within SLO",
+        ratio=False,
+        timing=True,
+        terms=lambda record: (float(meets(record, slo)), 1.0),
+    )
 
 
 def _length(record: RequestRecord) -> Terms | None:

@@ -37,6 +37,18 @@ def test_every_part_is_pooled_over_its_own_steps(by, lengths):
     assert list(lengths) == [part.name for part in found]
 
 
+def test_a_language_is_a_multilingual_prompt_s_sub_category_or_the_pair_in_its_name():
+    found = breakdown(
+        [
+            row(record("a", category="multilingual", accepted=12), sub_category="German"),
+            row(record("b", category="multilingual", accepted=4), src_id="opus_de-en_12"),
+            row(record("c", category="coding", accepted=4), sub_category="python"),
+        ],
+        "language",
+    )
+    assert {part.name: part.acceptance_length for part in found} == pytest.approx({"German": 2.2, "de-en": 1.4})
+
+
 def test_speed_is_tokens_after_the_first_over_their_time():
     (part,) = breakdown([row(record("a", accepted=12, tokens=11, tpot=0.01))], "category")
     assert part.user_tokens_per_second == pytest.approx(100)

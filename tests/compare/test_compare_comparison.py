@@ -10,6 +10,7 @@ from nemo_skills_specdec.compare.gate import Thresholds
 from nemo_skills_specdec.compare.junit import junit_xml
 from nemo_skills_specdec.compare.markdown import comparison_markdown
 from nemo_skills_specdec.compare.repeats import group_runs
+from nemo_skills_specdec.measurement.speed_options import Slo
 
 
 def rows(*, accepted=None, tpot=0.01, prompts=20, text="x", lose=0, categories=("c",)):
@@ -54,6 +55,16 @@ def test_a_drop_that_every_prompt_shares_is_lower():
     assert length.difference == pytest.approx(-0.2)
     assert length.verdict == "lower"
     assert length.noise == ["prompts"]
+
+
+def test_the_share_of_requests_within_bounds_is_compared_if_they_are_given():
+    # Answers of one prompt in three take 0.3 s from start to end, of the others more, and 0.2 to 0.24 s in the run.
+    before, after = runs(3, "a", accepted=12, tpot=0.01), runs(3, "b", accepted=12, tpot=0.005)
+    found = compared(before, after, slo=Slo(e2e_seconds=0.305))
+    share = found.figure("goodput")
+    assert (share.baseline, share.run) == (pytest.approx(7 / 20), pytest.approx(1.0))
+    assert share.verdict == "higher"
+    assert "goodput" not in {change.figure for change in compared(before, after).overall}
 
 
 def test_twice_the_speed_without_speculation_in_the_baseline():

@@ -24,6 +24,48 @@ def test_the_three_averages_differ_and_are_named():
     assert result.category_macro.acceptance_length == pytest.approx((3.4 + 1.2) / 2)
 
 
+# A published SPEED-Bench run: Llama-3.3-70B with EAGLE-3, K = 3, TensorRT-LLM. Steps by tokens a step, 1 to 4, over
+# everything, and the acceptance length of every category.
+PUBLISHED_STEPS = (57385, 36968, 24441, 61182)
+PUBLISHED_LENGTHS = {
+    "coding": 3.0001,
+    "humanities": 2.3699,
+    "math": 2.4710,
+    "multilingual": 1.7277,
+    "qa": 2.3184,
+    "rag": 2.7502,
+    "reasoning": 2.6142,
+    "roleplay": 2.0407,
+    "stem": 2.4306,
+    "summarization": 2.6026,
+    "writing": 2.6364,
+}
+
+
+def with_length(length, steps=10_000):
+    """A request whose acceptance length is exact to four decimals."""
+    accepted = round((length - 1) * steps)
+    return AcceptanceCounts(num_drafts=steps, num_draft_tokens=3 * steps, num_accepted_tokens=accepted)
+
+
+def test_a_published_run_has_the_pooled_average_that_was_published():
+    result = averages([Prompt(category="all", requests=(request(*PUBLISHED_STEPS),))])
+    assert result.pooled.acceptance_length == pytest.approx(2.496844, abs=5e-7)
+    assert result.pooled.over == 179_976
+
+
+def test_a_published_run_has_the_macro_average_that_was_published():
+    prompts = [Prompt(category=name, requests=(with_length(length),)) for name, length in PUBLISHED_LENGTHS.items()]
+    assert averages(prompts).category_macro.acceptance_length == pytest.approx(2.451073, abs=5e-7)
+
+
+def test_requests_of_equal_weight_differ_from_steps_of_equal_weight():
+    # Short answers that go well and a long one that does not, as where published request means exceed the pooled value.
+    prompts = [Prompt(category="a", requests=(with_length(3.0, 1_000), with_length(2.0, 9_000)))]
+    assert averages(prompts).request_mean.acceptance_length == pytest.approx(2.5)
+    assert averages(prompts).pooled.acceptance_length == pytest.approx(2.1)
+
+
 def test_every_average_says_over_how_many_things_it_was_taken():
     result = averages(PROMPTS)
     assert (result.pooled.over, result.request_mean.over, result.category_macro.over) == (120, 3, 2)

@@ -29,6 +29,7 @@ UNCATEGORIZED = "uncategorized"
 _BESIDE_INSTRUCTION = ("input", "context")
 _SYSTEM_KEYS = ("system", "system_prompt", "instructions")
 _ID_KEYS = ("question_id", "id", "custom_id", "task_id", "prompt_id")
+_SUB_CATEGORY_KEYS = ("sub_category", "language", "lang")
 _NO_SETTINGS = {*CONVERSATION_KEYS, *TEXT_KEYS, *TOKEN_KEYS, *_SYSTEM_KEYS, "model", "stream", "stream_options"}
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -100,7 +101,7 @@ def row_of(record: Mapping[str, Any], where: str, *, column: str | None = None) 
         row=PromptRow(
             question_id=identity or prompt_sha256(messages)[:32],
             category=_label(record.get("category")) or UNCATEGORIZED,
-            sub_category=_label(record.get("sub_category")),
+            sub_category=next(filter(None, (_label(record.get(name)) for name in _SUB_CATEGORY_KEYS)), None),
             source=_label(record.get("source")),
             src_id=_label(record.get("src_id")),
             difficulty=_label(record.get("difficulty")),
