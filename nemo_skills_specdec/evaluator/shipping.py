@@ -24,7 +24,6 @@ JOB_FOLDER = Path("/nemo_run/code")
 
 REQUIREMENTS = {
     "msgspec": "msgspec>=0.19",
-    "prometheus_client": "prometheus_client>=0.21",
     "requests": "requests>=2.31",
     "rich": "rich>=13.7",
     "typer": "typer>=0.13",
