@@ -13,7 +13,7 @@ import nemo_skills_specdec
 PACKAGE = Path(nemo_skills_specdec.__file__).parent
 FLOORS = [
     {"errors"},
-    {"acceptance", "redaction", "retry_after", "shown", "files", "option_groups", "processes", "tls"},
+    {"acceptance", "redaction", "retry_after", "shown", "files", "option_groups", "plural", "processes", "tls"},
     {"embedded"},
     {"statistics"},
     {"records"},

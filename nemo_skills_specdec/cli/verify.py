@@ -24,8 +24,8 @@ def verify(
     """
     import msgspec
 
+    from nemo_skills_specdec.plural import number_of, rows_and_turns
     from nemo_skills_specdec.prompts.checking import verify_folder
-    from nemo_skills_specdec.prompts.plural import rows_and_turns, rows_that
     from nemo_skills_specdec.prompts.prepared.compare import compare_folders
 
     results = verify_folder(path, offline=offline)
@@ -49,7 +49,7 @@ def verify(
             order = "" if one.same_order else ", in another order"
             write_line(
                 f"{one.name}: {'same' if one.same else 'DIFFERENT'}: "
-                f"{rows_that(len(one.differing), 'differ')}, "
+                f"{number_of(len(one.differing), 'row', 'differ')}, "
                 f"{len(one.missing)} only there, {len(one.added)} only here{order}"
             )
             for example in one.examples:

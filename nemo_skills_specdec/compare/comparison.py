@@ -25,6 +25,7 @@ from nemo_skills_specdec.compare.sampled_outputs import SampledOutputs
 from nemo_skills_specdec.compare.speedup import RATE_SETS_THROUGHPUT, same_text, untimed_problem
 from nemo_skills_specdec.measurement.run import Run
 from nemo_skills_specdec.measurement.speed_options import Slo
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Finding
 
 BY_CATEGORY = ("acceptance_length", "user_tokens_per_second", "system_tokens_per_second")
@@ -235,7 +236,7 @@ def _findings(found: Comparison, *, repeated: bool) -> list[Finding]:
             Finding(
                 code="compared_without_some_prompts",
                 severity="warning",
-                message=f"{found.left_out} prompts were not answered completely by every run and count in none.",
+                message=f"Left out: {number_of(found.left_out, 'prompt')} that some run did not answer completely.",
                 numbers={"left_out": found.left_out, "prompts": found.prompts},
             )
         )

@@ -9,6 +9,7 @@ from itertools import pairwise
 from nemo_skills_specdec.logs.figures import LogAcceptance
 from nemo_skills_specdec.logs.times import moments
 from nemo_skills_specdec.logs.vllm_log import LogInterval, VllmLog
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Finding, Numbers
 
 
@@ -62,7 +63,7 @@ def _missing(log: VllmLog, torn: Sequence[int], untimed: int) -> list[Finding]:
             Finding(
                 code="log_lines_torn",
                 severity="warning",
-                message=f"{_count(len(torn), 'torn line')} left out (line {lines}), so totals are too low.",
+                message=f"{number_of(len(torn), 'torn line', 'were')} left out (line {lines}), so totals are too low.",
                 numbers={"lines": len(torn)},
             )
         )
@@ -71,8 +72,8 @@ def _missing(log: VllmLog, torn: Sequence[int], untimed: int) -> list[Finding]:
             Finding(
                 code="log_lines_suppressed",
                 severity="warning",
-                message=f"{_count(log.lost_lines, 'line')} dropped by Ray or journald before this log was written, so "
-                "totals may be too low; set RAY_DEDUP_LOGS=0, or lift the journal's rate limit.",
+                message=f"{number_of(log.lost_lines, 'line', 'were')} dropped by Ray or journald before this log was "
+                "written, so totals may be too low; set RAY_DEDUP_LOGS=0, or lift the journal's rate limit.",
                 numbers={"lines": log.lost_lines},
             )
         )
@@ -81,7 +82,7 @@ def _missing(log: VllmLog, torn: Sequence[int], untimed: int) -> list[Finding]:
             Finding(
                 code="log_lines_untimed",
                 severity="warning",
-                message=f"{_count(untimed, 'interval')} left out by --since and --until for want of a time.",
+                message=f"{number_of(untimed, 'interval', 'were')} left out by --since and --until for want of a time.",
                 numbers={"lines": untimed},
             )
         )
@@ -142,7 +143,3 @@ def _sign_of_mixing(log: VllmLog, by_server: Mapping[str, Sequence[LogInterval]]
                 number = next(number for moment, number in known if moment == time)
                 return f"{count} intervals end in one second at line {number}"
     return None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun} was" if number == 1 else f"{number} {noun}s were"

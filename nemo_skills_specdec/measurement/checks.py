@@ -15,6 +15,7 @@ from nemo_skills_specdec.measurement.evidence import SenderDelays
 from nemo_skills_specdec.measurement.request_statistics import has_statistics, per_request_counts
 from nemo_skills_specdec.measurement.steps import describe_steps
 from nemo_skills_specdec.measurement.traffic import account_of, check_sources, check_traffic
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 
 SLOW_CLIENT_SECONDS = 0.05
@@ -151,7 +152,7 @@ def check_records(
                 code="interrupted",
                 severity="warning",
                 message=f"The run stopped early: {prompts} of {prompts_planned} prompts were sent, and "
-                f"{len(cut_off)} requests were cut off; the figures cover the complete answers.",
+                f"{number_of(len(cut_off), 'request', 'were')} cut off; the figures cover the complete answers.",
                 numbers={"prompts_sent": prompts, "prompts_planned": prompts_planned, "cut_off": len(cut_off)},
             )
         )
@@ -199,8 +200,8 @@ def check_records(
             Finding(
                 code="few_prompts",
                 severity="warning",
-                message=f"Only {telling} prompts had a verification step: the intervals are wide and themselves "
-                f"uncertain; use {FEW_PROMPTS} or more, and 80 per category to compare drafters.",
+                message=f"Only {number_of(telling, 'prompt')} had a verification step: the intervals are wide and "
+                f"themselves uncertain; use {FEW_PROMPTS} or more, and 80 per category to compare drafters.",
                 numbers={"prompts": telling},
             )
         )

@@ -12,6 +12,7 @@ from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, reached_p
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.errors import IdentityError
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Finding, RequestRecord
 
 
@@ -58,8 +59,8 @@ def contradictions(reasons: Sequence[str]) -> list[Finding]:
         Finding(
             code="identity_broken",
             severity="invalid",
-            message=f"{len(reasons)} answers carry statistics that contradict themselves, e.g. {reasons[0]}, so no "
-            "rate is computed from them.",
+            message=f"{number_of(len(reasons), 'answer', 'carry')} statistics that contradict themselves, e.g. "
+            f"{reasons[0]}, so no rate is computed from them.",
             numbers={"answers": len(reasons)},
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.reading import tokens_per_step
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Finding
 
 
@@ -49,8 +50,8 @@ def describe_steps(reading: CounterReading) -> list[Finding]:
             Finding(
                 code="tokens_cut_off",
                 severity="info",
-                message=f"{cut_off} accepted tokens were cut off after a stop or at max_tokens, but the engine "
-                f"counts them as accepted: without them AL would be {cut_off / drafts:.3f} lower.",
+                message=f"{number_of(cut_off, 'accepted token', 'were')} cut off after a stop or at max_tokens, but "
+                f"the engine counts them as accepted: without them AL would be {cut_off / drafts:.3f} lower.",
                 numbers={"tokens_cut_off": cut_off, "num_drafts": drafts},
             )
         )

@@ -14,6 +14,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading
 from nemo_skills_specdec.engines.registry import counted_requests
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Finding, Numbers, RequestRecord, Severity
 
 
@@ -77,8 +78,8 @@ def check_traffic(
             Finding(
                 code="server_busy_at_start",
                 severity=severity,
-                message=f"{traffic.busy_before} requests were running or waiting when the window opened; their steps "
-                "are in the counters; measure on an idle server.",
+                message=f"{number_of(traffic.busy_before, 'request', 'were')} running or waiting when the window "
+                "opened, so the counters hold steps of others; measure on an idle server.",
                 numbers={"busy_before": traffic.busy_before},
             )
         )
@@ -87,8 +88,9 @@ def check_traffic(
             Finding(
                 code="server_busy_at_end",
                 severity="warning",
-                message=f"{traffic.busy_after} requests were still running when the window closed, though all of "
-                "ours had ended; another client uses the server, or requests that failed here go on there.",
+                message=f"{number_of(traffic.busy_after, 'request', 'were')} still running when the window closed, "
+                "though all of ours had ended; another client uses the server, or requests that failed here go on "
+                "there.",
                 numbers={"busy_after": traffic.busy_after},
             )
         )
@@ -199,8 +201,8 @@ def _check_requests(
             Finding(
                 code="requests_missing",
                 severity=severity,
-                message=f"The server counted {counted} requests, {own} were answered: the metrics are those of "
-                "another server, or of one replica of several; pass --metrics-url for every replica.",
+                message=f"The server counted {number_of(counted, 'request')}, {own} were answered: the metrics are "
+                "those of another server, or of one replica of several; pass --metrics-url for every replica.",
                 numbers=numbers,
             )
         ]
@@ -210,8 +212,8 @@ def _check_requests(
             Finding(
                 code="requests_counted_twice",
                 severity="info",
-                message=f"The server counted {counted} requests, {own} were ours, but not a token more than our "
-                "answers held: some were counted more than once, as by prefill and decode instances.",
+                message=f"The server counted {number_of(counted, 'request')}, {own} were ours, but not a token more "
+                "than our answers held: some were counted more than once, as by prefill and decode instances.",
                 numbers=numbers,
             )
         ]
@@ -221,13 +223,13 @@ def _check_requests(
             Finding(
                 code="warmup_leaked",
                 severity=severity,
-                message=f"The server counted {extra} requests more than were sent in the window, and "
+                message=f"The server counted {number_of(extra, 'request')} more than were sent in the window, and "
                 f"{warmup_requests} were sent to warm it up: some of those were counted late, and their steps are in "
                 "the counters.",
                 numbers=numbers,
             )
         ]
-    return [_foreign(f"{counted} requests, {own} were ours", numbers, severity)]
+    return [_foreign(f"{number_of(counted, 'request')}, {own} were ours", numbers, severity)]
 
 
 def _check_tokens(reading: CounterReading, account: ClientAccount, severity: Severity) -> list[Finding]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.files import cache_root
+from nemo_skills_specdec.plural import rows_and_turns
 from nemo_skills_specdec.prompts.catalog import NAMES, NO_CONFIGS, base_name, folder_name, load_prompt_set
 from nemo_skills_specdec.prompts.checking import verify
 from nemo_skills_specdec.prompts.hub.access import Access
@@ -14,7 +15,6 @@ from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import DownloadProgress, Fetcher
 from nemo_skills_specdec.prompts.hub.patience import Patience
 from nemo_skills_specdec.prompts.hub.progress import progress_bars
-from nemo_skills_specdec.prompts.plural import rows_and_turns
 from nemo_skills_specdec.prompts.prepare_options import PrepareFlags
 from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared

@@ -85,7 +85,7 @@ def test_contradictions_are_told_in_full():
         Finding(
             code="identity_broken",
             severity="invalid",
-            message="1 answers carry statistics that contradict themselves, e.g. A > T, so no rate is computed from "
+            message="1 answer carries statistics that contradict themselves, e.g. A > T, so no rate is computed from "
             "them.",
             numbers={"answers": 1},
         )

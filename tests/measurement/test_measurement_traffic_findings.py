@@ -44,8 +44,8 @@ def finding(code, severity, message, numbers):
             finding(
                 "server_busy_at_start",
                 "invalid",
-                "2 requests were running or waiting when the window opened; their steps are in the counters; measure "
-                "on an idle server.",
+                "2 requests were running or waiting when the window opened, so the counters hold steps of others; "
+                "measure on an idle server.",
                 {"busy_before": 2},
             ),
         ),
@@ -55,7 +55,7 @@ def finding(code, severity, message, numbers):
             finding(
                 "server_busy_at_end",
                 "warning",
-                "1 requests were still running when the window closed, though all of ours had ended; another client "
+                "1 request was still running when the window closed, though all of ours had ended; another client "
                 "uses the server, or requests that failed here go on there.",
                 {"busy_after": 1},
             ),
@@ -71,7 +71,7 @@ def finding(code, severity, message, numbers):
             finding(
                 "warmup_leaked",
                 "invalid",
-                "The server counted 1 requests more than were sent in the window, and 1 were sent to warm it up: some "
+                "The server counted 1 request more than were sent in the window, and 1 were sent to warm it up: some "
                 "of those were counted late, and their steps are in the counters.",
                 REQUESTS,
             ),

@@ -19,6 +19,7 @@ from nemo_skills_specdec.acceptance import NO_STEPS, AcceptanceCounts, total
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.sglang.answers import sample_counts
 from nemo_skills_specdec.errors import IdentityError, UsageError
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.records import Finding
 
 PATTERN = "sglang-request-metrics-*.log"
@@ -192,7 +193,7 @@ def _findings(wanted: int, missing: int, broken: int, contradictions: list[str])
             Finding(
                 code="request_file_broken_lines",
                 severity="warning",
-                message=f"{broken} lines of the request-metric files are broken and were skipped.",
+                message=f"Left out: {number_of(broken, 'line')} of the request-metric files, which cannot be read.",
                 numbers={"broken_lines": broken},
             )
         )
@@ -201,8 +202,8 @@ def _findings(wanted: int, missing: int, broken: int, contradictions: list[str])
             Finding(
                 code="identity_broken",
                 severity="invalid",
-                message=f"{len(contradictions)} records of the request-metric files contradict themselves, e.g. "
-                f"{contradictions[0]}; no rate is computed from them.",
+                message=f"{number_of(len(contradictions), 'record')} of the request-metric files contradict "
+                f"themselves, e.g. {contradictions[0]}; no rate is computed from them.",
                 numbers={"records": len(contradictions)},
             )
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from nemo_skills_specdec.prompts.plural import rows_that
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.prompts.prepared.manifest import (
     FORMAT,
     PLACEHOLDER_MARK,
@@ -71,7 +71,7 @@ class RowChecks:
             Finding(
                 code=code,
                 severity=severity,
-                message=f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}.",
+                message=f"{number_of(len(rows), 'row', what)}, e.g. {', '.join(rows[:_EXAMPLES])}.",
                 numbers={"rows": len(rows)},
             )
             for (code, severity, what), rows in self._faults.items()
@@ -143,12 +143,14 @@ def _against_manifest(manifest: PreparedManifest, totals: RowTotals) -> list[Fin
     if not hashes:
         findings.append(finding("no_rows", "invalid", "The file holds no row; prepare the data again."))
     for code, what, rows in (
-        ("rows_missing", "of the manifest are missing", [key for key in expected if key not in hashes]),
+        ("rows_missing", "are missing that the manifest has", [key for key in expected if key not in hashes]),
         ("rows_added", "are not in the manifest", [key for key in hashes if key not in expected]),
         ("rows_changed", "differ from the manifest", _changed(manifest, totals)),
     ):
         if rows:
-            message = f"{rows_that(len(rows), what)}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again."
+            message = (
+                f"{number_of(len(rows), 'row', what)}, e.g. {', '.join(rows[:_EXAMPLES])}; prepare the data again."
+            )
             findings.append(finding(code, "invalid", message, {"rows": len(rows)}))
     if list(hashes) != list(expected) and set(hashes) == set(expected):
         findings.append(

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.errors import DataError, RowError
-from nemo_skills_specdec.prompts.plural import rows_that
+from nemo_skills_specdec.plural import number_of
 from nemo_skills_specdec.prompts.rows.files import read_records
 from nemo_skills_specdec.prompts.rows.shapes import row_of
 from nemo_skills_specdec.records import Finding, PromptRow, Severity
@@ -100,25 +100,25 @@ def _findings(told: _Told) -> list[Finding]:
             "conversations_left_out",
             "info",
             len(gone),
-            f"Left out: {rows_that(len(gone), 'have no user message to answer')}, {_some(gone)}.",
+            f"Left out: {number_of(len(gone), 'row', 'have no user message to answer')}, {_some(gone)}.",
         ),
         (
             "prompts_left_out",
             "warning",
             len(bare),
-            f"Left out: {rows_that(len(bare), 'have no prompt that can be sent')}, {_some(bare)}.",
+            f"Left out: {number_of(len(bare), 'row', 'have no prompt that can be sent')}, {_some(bare)}.",
         ),
         (
             "answers_left_out",
             "info",
             answers,
-            f"{rows_that(answers, 'end with an assistant message')}, which is left out.",
+            f"{number_of(answers, 'row', 'end with an assistant message')}, which is left out.",
         ),
         (
             "ids_numbered",
             "info",
             same,
-            f"{rows_that(same, 'have no id and the text of an earlier one')}; their ids were numbered.",
+            f"{number_of(same, 'row', 'have no id and the text of an earlier one')}; their ids were numbered.",
         ),
     )
     findings = [

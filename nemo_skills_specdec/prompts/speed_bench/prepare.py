@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from nemo_skills_specdec.plural import rows_and_turns
 from nemo_skills_specdec.prompts.hub.access import Access
 from nemo_skills_specdec.prompts.hub.cache import Cache
 from nemo_skills_specdec.prompts.hub.http import DownloadProgress, Fetcher
@@ -18,7 +19,6 @@ from nemo_skills_specdec.prompts.hub.repository import (
     local_copy,
     open_repository,
 )
-from nemo_skills_specdec.prompts.plural import rows_and_turns
 from nemo_skills_specdec.prompts.prepared.manifest import PreparedManifest, write_prepared
 from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 from nemo_skills_specdec.prompts.rows import first_of_each
