@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,7 +17,6 @@ from nemo_skills_specdec.cli._view import ViewFlags, end_with_report
 from nemo_skills_specdec.client.exchange import as_sent
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import ServerError, UsageError, WriteError
-from nemo_skills_specdec.measurement.hooks import Hooks
 from nemo_skills_specdec.measurement.measure import Plan
 from nemo_skills_specdec.measurement.run_directory import is_unfinished
 from nemo_skills_specdec.report.terminal import print_evaluation
@@ -80,16 +77,11 @@ def run(
 
 
 def _reporter(console: Console) -> Reporter:
-    @contextlib.contextmanager
-    def sending(prompts: int, requests: int) -> Iterator[Hooks]:
-        with live_progress(console, prompts=prompts, requests=requests) as hooks:
-            yield hooks
-
     return Reporter(
         say=lambda line: console.print(line, style="yellow"),
         detected=lambda info, plan, name, prompts: console.print(_introduction(info, plan, name, prompts)),
         waiting=lambda name: show_waiting(console, name),
-        sending=sending,
+        sending=lambda rows, load: live_progress(console, rows, load),
     )
 
 

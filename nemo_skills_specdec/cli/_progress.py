@@ -1,58 +1,67 @@
-"""Live progress of a run: a bar on stderr with the running acceptance length."""
+"""A run while it goes on: a view that is drawn anew in a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 
-from nemo_skills_specdec.acceptance import NO_STEPS
+from nemo_skills_specdec.client.body import count_turns
+from nemo_skills_specdec.client.exchange import LoadOptions
+from nemo_skills_specdec.client.schedule import arrivals
 from nemo_skills_specdec.measurement.hooks import Hooks
-from nemo_skills_specdec.records import RequestRecord
+from nemo_skills_specdec.records import PromptRow, RequestRecord
+from nemo_skills_specdec.report.live import LiveRun, begin, line, new_run, take, view
 
 LINE_SECONDS = 10.0
 """Between two plain lines where there is no terminal to draw in."""
+_DRAWINGS_PER_SECOND = 2.0
+"""Seldom, because drawing takes time from the client that sends."""
 
 
 @contextlib.contextmanager
-def live_progress(console: Console, *, prompts: int, requests: int) -> Iterator[Hooks]:
-    """Yields the hooks that draw the bar; without a terminal, one line every few seconds."""
-    counts = NO_STEPS
-    done = failed = 0
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    task = bar.add_task("starting", total=requests, note="")
-    last_line = time.monotonic()
-
-    def note() -> str:
-        length = counts.acceptance_length
-        told = f"AL {length:.2f}" if length is not None else ""
-        return f"{told}  {failed} failed" if failed else told
+def live_progress(console: Console, rows: Sequence[PromptRow], load: LoadOptions) -> Iterator[Hooks]:
+    """Yields the hooks that show how far it is."""
+    turns = {row.question_id: (row.category, count_turns(row.messages)) for row in rows}
+    starts: Sequence[float] = ()
+    if load.request_rate is not None:
+        starts = arrivals(len(rows), load.request_rate, poisson=load.arrival == "poisson", seed=load.seed)
+    run = new_run(turns, starts=starts, places=load.concurrency or len(rows))
+    lock = threading.Lock()
+    drawing = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+    told_at = time.monotonic()
 
     def stage(name: str) -> None:
-        bar.update(task, description=name)
+        with lock:
+            begin(run, name, time.monotonic())
 
     def record(finished: RequestRecord) -> None:
-        nonlocal counts, done, failed, last_line
-        done += 1
-        failed += finished.error is not None
-        if finished.counts is not None:
-            counts = counts + finished.counts
-        bar.update(task, advance=1, note=note())
-        if not console.is_terminal and time.monotonic() - last_line > LINE_SECONDS:
-            last_line = time.monotonic()
-            console.print(f"{done} of {requests} requests  {note()}", style="dim")
+        nonlocal told_at
+        now = time.monotonic()
+        with lock:
+            take(run, finished)
+        if not drawing and now - told_at > LINE_SECONDS:
+            told_at = now
+            console.print(line(run, now), style="dim", soft_wrap=True)
 
-    with bar:
+    with contextlib.ExitStack() as stack:
+        if drawing:
+            shown = _Drawn(run, lock)
+            stack.enter_context(Live(shown, console=console, refresh_per_second=_DRAWINGS_PER_SECOND, transient=True))
         yield Hooks(stage=stage, record=record)
+
+
+class _Drawn:
+    """The view as it is at the moment of drawing."""
+
+    def __init__(self, run: LiveRun, lock: threading.Lock, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._lock, self._clock = run, lock, clock
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self._lock:
+            drawn = view(self._run, self._clock(), console.size.height)
+        yield drawn

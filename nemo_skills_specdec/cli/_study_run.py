@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +17,6 @@ from nemo_skills_specdec.cli._view import ViewFlags, end_with_report
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.launch.command import shell_line
 from nemo_skills_specdec.launch.start import command_of
-from nemo_skills_specdec.measurement.hooks import Hooks
 from nemo_skills_specdec.report.drafters_table import print_drafters
 from nemo_skills_specdec.report.study_table import print_study
 from nemo_skills_specdec.studies.config import RunConfig
@@ -33,15 +31,10 @@ from nemo_skills_specdec.studies.summary_files import MARKDOWN, to_json, write_s
 def reporter(console: Console) -> Reporter:
     """Tells on stderr what a study does."""
 
-    @contextlib.contextmanager
-    def sending(prompts: int, requests: int) -> Iterator[Hooks]:
-        with live_progress(console, prompts=prompts, requests=requests) as hooks:
-            yield hooks
-
     return Reporter(
         say=lambda line: console.print(line),
         waiting=lambda name: show_waiting(console, name),
-        sending=sending,
+        sending=lambda rows, load: live_progress(console, rows, load),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.client.body import count_turns
+from nemo_skills_specdec.client.exchange import LoadOptions
 from nemo_skills_specdec.client.interrupt import first_signal
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.engines.detect import detect
@@ -49,7 +50,7 @@ from nemo_skills_specdec.measurement.run_directory import (
     stored_snapshots,
 )
 from nemo_skills_specdec.prompts.load import LoadedPrompts
-from nemo_skills_specdec.records import Finding, RequestRecord, prompt_sha256
+from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord, prompt_sha256
 from nemo_skills_specdec.redaction import redacted_data, redacting, secrets_of
 from nemo_skills_specdec.studies import guidellm
 from nemo_skills_specdec.studies.arguments import arguments_of
@@ -73,7 +74,7 @@ class Reporter(msgspec.Struct, frozen=True, kw_only=True):
         say: a line about what comes next or what happened.
         detected: told what the server is, what will be sent, from which prompt set and how many prompts of it.
         waiting: around the start of a server: given its name, yields what is called while it loads.
-        sending: around the sending: given the numbers of prompts and of requests, yields the client's hooks.
+        sending: around the sending: given the prompts and how they are sent, yields the client's hooks.
     """
 
     say: Callable[[str], None] = lambda _: None
@@ -81,8 +82,8 @@ class Reporter(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Callable[[str], AbstractContextManager[Callable[[float, str], None]]] = lambda _: contextlib.nullcontext(
         lambda _seconds, _line: None
     )
-    sending: Callable[[int, int], AbstractContextManager[Hooks]] = lambda _prompts, _requests: contextlib.nullcontext(
-        Hooks()
+    sending: Callable[[Sequence[PromptRow], LoadOptions], AbstractContextManager[Hooks]] = lambda _rows, _load: (
+        contextlib.nullcontext(Hooks())
     )
 
 
@@ -225,7 +226,7 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
         )
     )
     writer = RunWriter(directory, rows, manifest, kept_records, task.secrets, same_server=task.same_server)
-    with reporter.sending(len(remaining), sum(count_turns(row.messages) for row in remaining)) as shown:
+    with reporter.sending(remaining, task.plan.load) as shown:
         hooks = Hooks(
             stage=shown.stage,
             record=both(shown.record, writer.record),

@@ -1,8 +1,14 @@
 """`ns-specdec report`, and the reports that measuring commands end with."""
 
+import contextlib
+import fcntl
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -70,3 +76,42 @@ def test_a_report_that_cannot_be_made_costs_a_run_nothing(tmp_path):
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1].startswith("no report could be made (cannot write")
     assert (run / "metrics.json").exists()
+
+
+def test_without_a_terminal_progress_is_plain_lines(measured):
+    _, done = measured
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+
+
+def in_a_terminal(*arguments, **environment):
+    """What a command writes to a terminal of 80 columns."""
+    main, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color", **environment}
+    with subprocess.Popen([*COMMAND, *map(str, arguments)], stdin=end, stdout=end, stderr=end, env=environment) as run:
+        os.close(end)
+        written = b""
+        with contextlib.suppress(OSError):
+            while piece := os.read(main, 65536):
+                written += piece
+        os.close(main)
+        run.wait(timeout=60)
+    return written.decode()
+
+
+def test_a_terminal_shows_a_view_of_the_run_and_takes_it_away_in_the_end(tmp_path):
+    text = in_a_terminal("eval", *SMALL, "--output-dir", tmp_path / "run")
+    assert "in flight" in text
+    assert "\x1b[?25h" in text, "the cursor is shown again"
+    assert "report.html" in text.splitlines()[-1] or "report.html" in "".join(text.splitlines()[-3:])
+
+
+def test_no_color_is_obeyed_in_a_terminal(tmp_path):
+    text = in_a_terminal("eval", *SMALL, "--output-dir", tmp_path / "run", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", text)
+
+
+def test_a_dumb_terminal_gets_lines(tmp_path):
+    text = in_a_terminal("eval", *SMALL, "--output-dir", tmp_path / "run", TERM="dumb")
+    assert "\x1b" not in text
