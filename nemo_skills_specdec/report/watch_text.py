@@ -41,7 +41,7 @@ def live_view(latest: Round, result: WatchResult, history: Sequence[Round], *, e
     speeds = [throughput(past) for past in history]
     return Group(
         Text(f"{head}; in flight: {sum(in_flight)}" if in_flight else head),
-        _table(latest, result),
+        *_table(latest, result),
         *_spark("AL", lengths, "{:.2f}"),
         *_spark("tok/s", speeds, "{:.0f}"),
         *_notes(result),
@@ -69,7 +69,7 @@ def round_lines(latest: Round, result: WatchResult) -> list[Text]:
 
 def summary_view(result: WatchResult) -> RenderableType:
     """The end of a watch: every replica and all together, with all positions."""
-    table = _new_table(positions=0)
+    table = _new_table()
     for one in result.replicas:
         table.add_row(one.replica, *_cells(one.figures, one.seconds, 0))
     seconds = max((one.seconds for one in result.replicas), default=0.0)
@@ -117,30 +117,48 @@ def throughput(latest: Round) -> float | None:
     return sum(speeds) if speeds and len(speeds) == len(latest.intervals) else None
 
 
-def _table(latest: Round, result: WatchResult) -> Table:
+def _table(latest: Round, result: WatchResult) -> list[Text]:
+    """Each replica's name on a line of its own, since names are long, and below it its figures in columns."""
     positions = min(SHOWN_POSITIONS, len(result.total.per_position_acceptance_rates or ()))
-    table = _new_table(positions=positions)
     now = {interval.replica: interval for interval in latest.intervals}
+    named: list[tuple[str, list[list[str]]]] = []
     for one in result.replicas:
-        table.add_row(one.replica, style="bold")
         interval = now.get(one.replica)
+        rows = [["  since start", *_cells(one.figures, one.seconds, positions)]]
         if interval is not None:
-            table.add_row(f"  last {interval.seconds:.0f} s", *_cells(interval.figures, interval.seconds, positions))
-        table.add_row("  since start", *_cells(one.figures, one.seconds, positions))
+            rows.insert(0, [_last(interval.seconds), *_cells(interval.figures, interval.seconds, positions)])
+        named.append((one.replica, rows))
     if len(result.replicas) > 1:
         seconds = max((interval.seconds for interval in latest.intervals), default=0.0)
-        table.add_row("total", style="bold")
-        table.add_row(f"  last {seconds:.0f} s", *_cells(latest.total, seconds, positions))
         counted = max((one.seconds for one in result.replicas), default=0.0)
-        table.add_row("  since start", *_cells(result.total, counted, positions))
-    return table
+        rows = [[_last(seconds), *_cells(latest.total, seconds, positions)]]
+        named.append(("total", [*rows, ["  since start", *_cells(result.total, counted, positions)]]))
+    head = ["", *_heads(positions)]
+    widths = [max(map(len, column)) for column in zip(head, *(row for _, rows in named for row in rows), strict=True)]
+    lines = [Text(_aligned(head, widths), style="bold")]
+    for name, rows in named:
+        lines += [Text(name, style="bold"), *(Text(_aligned(row, widths)) for row in rows)]
+    return lines
 
 
-def _new_table(*, positions: int) -> Table:
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(
+        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+    )
+
+
+def _last(seconds: float) -> str:
+    return f"  last {seconds:.0f} s"
+
+
+def _heads(positions: int) -> list[str]:
+    return ["AL", "AR%", *(f"p{i + 1}" for i in range(positions)), "tok/step", "requests", "tok/s", "cache%"]
+
+
+def _new_table() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("replica", overflow="ellipsis", no_wrap=True, min_width=14)
-    names = ("AL", "AR%", *(f"p{i + 1}" for i in range(positions)), "tok/step", "requests", "tok/s", "cache%")
-    for name in names:
+    table.add_column("replica", overflow="fold")
+    for name in _heads(0):
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
