@@ -28,6 +28,13 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[1])
+def trackers(session: nox.Session) -> None:
+    """Publishing with the real packages, offline."""
+    session.install("-e", ".[test,wandb,mlflow]")
+    session.run("pytest", "tests/publish", *session.posargs)
+
+
+@nox.session(python=PYTHONS[1])
 def docs(session: nox.Session) -> None:
     """The site as it will be published, in site/."""
     session.install("-e", ".[test]")

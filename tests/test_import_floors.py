@@ -19,7 +19,7 @@ FLOORS = [
     {"records"},
     {"engines", "client"},
     {"measurement", "prompts", "logs", "trees", "watch", "grafana"},
-    {"launch", "compare", "prepare_data"},
+    {"launch", "compare", "prepare_data", "publish"},
     {"evaluator", "studies", "report"},
     {"cli"},
 ]

@@ -18,6 +18,7 @@ from nemo_skills_specdec.cli.export import export
 from nemo_skills_specdec.cli.grafana import grafana
 from nemo_skills_specdec.cli.parse_log import parse_log
 from nemo_skills_specdec.cli.prepare import prepare
+from nemo_skills_specdec.cli.publish import publish
 from nemo_skills_specdec.cli.report import report
 from nemo_skills_specdec.cli.serve import serve
 from nemo_skills_specdec.cli.sweep import sweep
@@ -40,6 +41,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(advise)
 app.command()(diff)
+app.command()(publish)
 app.command()(watch)
 app.command()(grafana)
 app.command()(serve)
