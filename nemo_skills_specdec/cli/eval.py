@@ -32,7 +32,7 @@ SERVER, REQUEST, LOAD, OUTPUT, OWN = (
 )
 
 
-ServerType = Literal["vllm", "sglang", "llamacpp"]
+ServerType = Literal["vllm", "sglang", "llamacpp", "trtllm"]
 Launch = Literal["embedded", "llamacpp", "vllm", "sglang"]
 
 OWN_METHODS: dict[str, MethodName] = {"embedded": "draft_model", "llamacpp": "ngram"}

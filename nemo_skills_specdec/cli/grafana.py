@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from nemo_skills_specdec.cli._streams import write_line
-from nemo_skills_specdec.cli.eval import ServerType
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import one_of
 
+GrafanaEngine = Literal["vllm", "sglang", "llamacpp"]
 DASHBOARD, RULES = "specdec-dashboard.json", "specdec-rules.yml"
 
 
@@ -22,7 +22,7 @@ def grafana(
     ),
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine whose servers are scraped; repeatable. Default: all.", **one_of(ServerType)),
+        typer.Option(help="Engine whose servers are scraped; repeatable. Default: all.", **one_of(GrafanaEngine)),
     ] = None,
     window: Annotated[
         str, typer.Option(help="Window of the rules' rates: at least four scrape intervals, such as 5m.")
@@ -38,7 +38,7 @@ def grafana(
 
     if not re.fullmatch(r"[1-9]\d*[smhd]", window):
         raise UsageError(f"--window {window!r} is no duration of Prometheus; write e.g. 90s, 5m or 1h")
-    engines = list(dict.fromkeys(engine or get_args(ServerType)))
+    engines = list(dict.fromkeys(engine or get_args(GrafanaEngine)))
     files = {
         DASHBOARD: pretty(dashboard(engines)),
         RULES: rules_yaml(engines, window=window, min_al=min_al).encode(),

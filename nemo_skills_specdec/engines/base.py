@@ -15,7 +15,7 @@ from nemo_skills_specdec.records import Finding, Source, StepCount
 from nemo_skills_specdec.statistics import Interval
 
 EngineName = str
-"""A key of `registry.ENGINES`: `vllm`, `sglang`, `llamacpp`."""
+"""A key of `registry.ENGINES`: `vllm`, `sglang`, `llamacpp`, `trtllm`."""
 
 
 MetricsProblem = Literal[
@@ -33,6 +33,8 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
         series: names of the series that the module reads; their common part before the colon is the namespace.
         vital: series that every process of this engine exposes from its start. A text with the engine's namespace that
             lacks one of them is a router's, or cut off, so nothing follows from what is missing in it.
+        native_prefix: what the engine itself writes before its names, where it is not the namespace and a colon.
+        metrics_path: where its metrics are, if not at `/metrics`.
         owners: what the engine says in `owned_by` of `/v1/models`.
         metrics_flag: the server flag that switches `/metrics` on; None where it is on by default.
         no_metrics: why the series of an engine with metrics by default may be missing; empty otherwise.
@@ -51,6 +53,8 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     series: frozenset[str]
     vital: tuple[str, ...]
     owners: tuple[str, ...]
+    native_prefix: str | None = None
+    metrics_path: str = "/metrics"
     metrics_flag: str | None = None
     no_metrics: str = ""
     speculate: str

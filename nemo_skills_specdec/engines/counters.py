@@ -13,7 +13,9 @@ import msgspec
 from nemo_skills_specdec.engines.exposition import START_TIME, Labels, Samples, labels_text
 from nemo_skills_specdec.records import Finding
 
-USE_LABELS = frozenset({"position", "finished_reason", "is_streaming", "mode", "cache_source", "priority"})
+USE_LABELS = frozenset(
+    {"position", "token_position", "finished_reason", "is_streaming", "mode", "cache_source", "priority"}
+)
 """Labels whose values appear when they are first used: a position that was accepted, a request that was streamed."""
 
 EXACT_FLOATS = 2**53

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nemo_skills_specdec.engines import llamacpp, sglang, vllm
+from nemo_skills_specdec.engines import llamacpp, sglang, trtllm, vllm
 from nemo_skills_specdec.engines.base import EngineModule, EngineName
 from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.engines.versions import at_least
 
-ENGINES: dict[EngineName, EngineModule] = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp}
+ENGINES: dict[EngineName, EngineModule] = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp, "trtllm": trtllm}
 
 
 def wanted_series() -> frozenset[str]:

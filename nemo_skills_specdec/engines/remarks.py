@@ -115,7 +115,8 @@ def lossy_verification(setting: str, why: str) -> Finding:
 
 def other_prefixes(readings: Sequence[Samples], facts: EngineFacts) -> list[Finding]:
     """A finding if an exporter in between has renamed the engine's series."""
-    told = sorted({samples.prefixes.get(facts.namespace, "") for samples in readings} - {"", f"{facts.namespace}:"})
+    native = {"", f"{facts.namespace}:", facts.native_prefix}
+    told = sorted({samples.prefixes.get(facts.namespace, "") for samples in readings} - native)
     if not told:
         return []
     return [

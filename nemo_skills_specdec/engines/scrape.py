@@ -17,13 +17,16 @@ from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError, UsageError
 
+_OTHER_PATHS = sorted({module.FACTS.metrics_path for module in ENGINES.values()} - {"/metrics"})
+
 
 def take_snapshot(
     url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0, *, tls: SSLContext | None = None
 ) -> Snapshot:
     """Scrapes one metrics endpoint. This never raises: why there are no metrics stands in the snapshot's `error`.
 
-    A router of llama.cpp answers only for a named model; the only one that it has loaded is asked for.
+    A router of llama.cpp answers only for a named model; the only one that it has loaded is asked for. Where a server
+    has a list of JSON at `/metrics`, its metrics are looked for where other engines have theirs.
 
     Args:
         url: the server, or its metrics endpoint (see `metrics_url`).
@@ -40,6 +43,10 @@ def take_snapshot(
                 fetched = Fetched(url=fetched.url, status=fetched.status, error=_which_model(fetched.url, models))
             else:
                 fetched = fetch(f"{address}?model={quote(models[0], safe='')}", headers, timeout, tls=tls)
+        elif fetched.status == 200 and fetched.text.lstrip().startswith("["):
+            # Where an engine has something else at this path, its metrics are at another.
+            elsewhere = [fetch(f"{base_url(url)}{path}", headers, timeout, tls=tls) for path in _OTHER_PATHS]
+            fetched = next((found for found in elsewhere if found.status == 200), fetched)
     except UsageError as error:
         fetched = Fetched(url=public_url(url), error=str(error))
     problem = fetched.error or _status_problem(fetched)

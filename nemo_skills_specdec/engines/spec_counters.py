@@ -43,7 +43,7 @@ def num_positions(readings: Sequence[Samples], prefix: str) -> int | None:
     """Draft positions that have a counter, which is the configured draft length; None if there is none."""
     name = counter_names(prefix)[PER_POSITION]
     labels = [dict(labels).get("position", "") for samples in readings for labels in samples.series.get(name, {})]
-    positions = {position for label in labels if (position := _position(label)) is not None}
+    positions = {position for label in labels if (position := position_of(label)) is not None}
     return max(positions) + 1 if positions else None
 
 
@@ -134,7 +134,8 @@ def nothing_drafted(counts: AcceptanceCounts, traffic: Traffic) -> list[Finding]
     ]
 
 
-def _position(label: str) -> int | None:
+def position_of(label: str) -> int | None:
+    """The draft position that a label names; None if it names none."""
     return int(label) if label.isascii() and label.isdecimal() and len(label) < 6 else None
 
 
@@ -142,7 +143,7 @@ def _positions(per_position: CounterDifference | None) -> tuple[int, ...] | None
     if per_position is None:
         return None
     by_label = per_position.by_label("position").items()
-    by_position = {position: value for label, value in by_label if (position := _position(label)) is not None}
+    by_position = {position: value for label, value in by_label if (position := position_of(label)) is not None}
     if not by_position or max(by_position) >= MAX_DRAFT_LENGTH or sum(by_position.values()) != per_position.total:
         return None
     return tuple(by_position.get(i, 0) for i in range(max(by_position) + 1))

@@ -42,7 +42,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     python: str | None = None
     url: str | None = None
     metrics_urls: list[str] = []
-    server_type: Literal["vllm", "sglang", "llamacpp"] | None = None
+    server_type: Literal["vllm", "sglang", "llamacpp", "trtllm"] | None = None
     api_key_env: str = "SPECDEC_API_KEY"
     request_files: str | None = None
     tensor_parallel_size: int | None = None

@@ -42,6 +42,7 @@ def speaks(engine: EngineName, value: Any) -> dict[str, Any]:
         "vllm": {"metrics": {"speculative_decoding": value}},
         "sglang": {"sglext": {"spec_tokens_details": value}},
         "llamacpp": {"timings": value},
+        "trtllm": {"metrics": value},
     }[engine]
 
 
