@@ -45,7 +45,7 @@ def _contradiction(
     return None
 
 
-class AcceptanceCounts(msgspec.Struct, frozen=True, kw_only=True):
+class AcceptanceCounts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Exact counts of one request, one window, or a sum of them.
 
     Attributes:
@@ -143,25 +143,16 @@ NO_STEPS = AcceptanceCounts(num_drafts=0, num_draft_tokens=0, num_accepted_token
 
 def total(counts: Iterable[AcceptanceCounts]) -> AcceptanceCounts:
     """The sum of all; `NO_STEPS` for none. What one of them does not know is unknown in the sum."""
-    drafts: int | None = 0
-    drafted: int | None = 0
-    accepted = 0
-    positions: list[int] | None = []
-    for item in counts:
-        drafts = _add(drafts, item.num_drafts)
-        drafted = _add(drafted, item.num_draft_tokens)
-        accepted += item.num_accepted_tokens
-        if positions is None or item.accepted_per_position is None:
-            positions = None
-            continue
-        positions += [0] * (len(item.accepted_per_position) - len(positions))
-        for index, steps in enumerate(item.accepted_per_position):
-            positions[index] += steps
+    items = list(counts)
+    positions = [item.accepted_per_position for item in items]
+    known = [steps for steps in positions if steps is not None]
     return AcceptanceCounts(
-        num_drafts=drafts,
-        num_draft_tokens=drafted,
-        num_accepted_tokens=accepted,
-        accepted_per_position=None if positions is None else tuple(positions),
+        num_drafts=_known_sum([item.num_drafts for item in items]),
+        num_draft_tokens=_known_sum([item.num_draft_tokens for item in items]),
+        num_accepted_tokens=sum([item.num_accepted_tokens for item in items]),
+        accepted_per_position=tuple(map(sum, zip_longest(*known, fillvalue=0)))
+        if len(known) == len(positions)
+        else None,
     )
 
 
@@ -256,6 +247,11 @@ def _checked_steps(accepted: Sequence[int], drafted: Sequence[int]) -> list[tupl
     if len(accepted) != len(drafted) or any(a > d or a < 0 for a, d in zip(accepted, drafted, strict=False)):
         raise IdentityError(f"steps contradict each other (accepted={[*accepted]}, drafted={[*drafted]})")
     return list(zip(accepted, drafted, strict=True))
+
+
+def _known_sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _add(a: int | None, b: int | None) -> int | None:

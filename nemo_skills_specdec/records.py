@@ -54,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One chat message.
 
     Attributes:
@@ -73,7 +73,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     token_ids: tuple[int, ...] = ()
 
 
-class PromptLabels(msgspec.Struct, kw_only=True):
+class PromptLabels(msgspec.Struct, kw_only=True, gc=False):
     """Which prompt it is, and which kind of text."""
 
     question_id: str
@@ -88,7 +88,7 @@ class PromptLabels(msgspec.Struct, kw_only=True):
         return {name: getattr(self, name) for name in PromptLabels.__struct_fields__}
 
 
-class PromptRow(PromptLabels, kw_only=True):
+class PromptRow(PromptLabels, kw_only=True, gc=False):
     """One prompt: what to send, and which kind of text it is.
 
     Attributes:
@@ -100,7 +100,7 @@ class PromptRow(PromptLabels, kw_only=True):
     messages: list[Message]
 
 
-class GeneratedToken(msgspec.Struct, frozen=True, array_like=True):
+class GeneratedToken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One generated token with its log-probability, and the most probable tokens at its place, best first."""
 
     token: str
@@ -108,14 +108,14 @@ class GeneratedToken(msgspec.Struct, frozen=True, array_like=True):
     top: tuple[tuple[str, float], ...] = ()
 
 
-class StepCount(msgspec.Struct, frozen=True, array_like=True):
+class StepCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One verification step: draft tokens proposed, and how many of them were accepted."""
 
     drafted: int
     accepted: int
 
 
-class RequestRecord(msgspec.Struct, kw_only=True):
+class RequestRecord(msgspec.Struct, kw_only=True, gc=False):
     """One request, that is one turn of one prompt: what came back, when, and how many drafts were accepted.
 
     Attributes:

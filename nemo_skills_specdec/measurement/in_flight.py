@@ -43,7 +43,15 @@ def changes(records: Sequence[RequestRecord]) -> list[tuple[float, int]]:
 
 def peak_in_flight(records: Sequence[RequestRecord]) -> int:
     """The largest number of requests that were in flight together."""
-    return max((count for _, count in changes(records)), default=0)
+    import numpy as np
+
+    sent = [record for record in records if record.sent and record.end_time > record.start_time]
+    if not sent:
+        return 0
+    times = np.array([[record.start_time for record in sent], [record.end_time for record in sent]]).ravel()
+    steps = np.repeat([1, -1], len(sent))
+    # Where one ends as another is sent, the end comes first.
+    return int(np.cumsum(steps[np.lexsort((steps, times))]).max())
 
 
 def mean_in_flight(records: Sequence[RequestRecord], span: Span | None, seconds: float) -> float | None:

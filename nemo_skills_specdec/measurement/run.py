@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +48,7 @@ _OBSERVED = {
 results."""
 
 
-class OutputRow(PromptLabels, kw_only=True):
+class OutputRow(PromptLabels, kw_only=True, gc=False):
     """One line of `output.jsonl`: a prompt and the requests that it took, one a turn."""
 
     multiturn: bool = False
@@ -96,19 +97,32 @@ class Run(msgspec.Struct, kw_only=True):
         return [_flat(row, record) for row in self.rows for record in row.requests]
 
 
-def load_run(directory: Path | str) -> Run:
-    """Reads a run directory.
+def load_run(directory: Path | str, *, texts: bool = True) -> Run:
+    """Reads a run directory, a prompt at a time.
+
+    Args:
+        texts: whether to keep prompts, answers and what belongs to single tokens. Without them a large run takes half
+            the memory or less, and all but what shows or compares texts can be computed from it.
 
     Raises:
         DataError: it is none, or a file of it cannot be read.
     """
     path = Path(directory)
     manifest, evaluation = load_result(path)
-    rows = _read(path / OUTPUT, msgspec.json.Decoder(OutputRow).decode_lines)
-    for record in (record for row in rows for record in row.requests):
-        # Version 0.1 said only in its error that a request had been interrupted.
-        if record.outcome is None and record.error == "interrupted":
-            record.outcome = "interrupted"
+    rows = []
+    for row in output_lines(path, OutputRow):
+        # One text for all rows that say the same.
+        row.category = sys.intern(row.category)
+        for record in row.requests:
+            record.category, record.question_id = row.category, row.question_id
+            # Version 0.1 said only in its error that a request had been interrupted.
+            if record.outcome is None and record.error == "interrupted":
+                record.outcome = "interrupted"
+            if not texts:
+                record.generation, record.reasoning, record.steps, record.logprobs = "", None, None, None
+        if not texts:
+            row.messages = []
+        rows.append(row)
     if not manifest.snapshots:
         _fill_in_snapshots(path, manifest, list(evaluation.categories))
     snapshots = list(stored_snapshots(path, manifest.snapshots).values())

@@ -259,8 +259,8 @@ def percentiles(
     """
     import numpy as np
 
-    known = [value for value in values if value is not None]
-    if not known:
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not len(known):
         return None
     p50, p90, p95, p99, *rest = np.percentile(known, [50, 90, 95, 99, *others]).tolist()
     return Percentiles(

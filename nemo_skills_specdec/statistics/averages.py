@@ -64,7 +64,7 @@ class Averages(msgspec.Struct, frozen=True, kw_only=True):
     category_macro: Average
 
 
-class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+class Prompt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One prompt as a cluster: the counts of all its requests (turns), and the category it belongs to."""
 
     category: str
