@@ -220,10 +220,9 @@ def _macro_interval(categories: Sequence[_Category], *, seed: int) -> Interval |
         value=math.fsum(ratio.value for ratio in ratios) / count,
         variance=variance,
         clusters=sum(ratio.clusters for ratio in ratios),
-        # Satterthwaite's, for a sum of variances that are each estimated.
-        degrees_of_freedom=max(
-            (variance * count**2) ** 2 / math.fsum(r.variance**2 / r.degrees_of_freedom for r in ratios), 1.0
-        ),
+        # Satterthwaite's, for a sum of variances that are each estimated: never below the fewest of them.
+        degrees_of_freedom=(variance * count**2) ** 2
+        / math.fsum(ratio.variance**2 / ratio.degrees_of_freedom for ratio in ratios),
         least=0.0,
         most=max(ratio.most for ratio in ratios),
     )

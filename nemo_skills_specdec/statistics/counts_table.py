@@ -23,16 +23,14 @@ class CountsTable(msgspec.Struct, frozen=True):
     """One row a request or prompt.
 
     Attributes:
-        counts: shape (rows, 3 + K). Where something is unknown in a row, the whole column is 0 and not to be read.
+        counts: shape (rows, 3 + K). Where something is unknown in a row, the whole column is 0.
         knows_steps: whether D is known everywhere.
         knows_drafted: whether T is.
-        knows_positions: whether D and all A_i are.
     """
 
     counts: Integers
     knows_steps: bool
     knows_drafted: bool
-    knows_positions: bool
 
     @property
     def positions(self) -> int:
@@ -81,4 +79,4 @@ def counts_table(counts: Sequence[AcceptanceCounts]) -> CountsTable:
         flat = (steps for c in counts for steps in c.accepted_per_position or ())
         present = np.arange(longest) < lengths[:, None]
         table[:, FIRST:][present] = np.fromiter(flat, np.int64)
-    return CountsTable(table, knows_steps, knows_drafted, knows_positions)
+    return CountsTable(table, knows_steps, knows_drafted)

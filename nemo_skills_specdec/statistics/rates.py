@@ -64,13 +64,11 @@ def intervals_of_table(table: CountsTable, sums: Matrix | None) -> Intervals:
         ratio = ratio_of(counts[:, numerator], counts[:, denominator], most=most)
         return ratio_interval(ratio, None if sums is None else (sums[:, numerator], sums[:, denominator]))
 
-    length, positions = None, table.positions
-    if table.knows_steps:
-        accepted = of(ACCEPTED, STEPS, table.longest_draft)
-        length = None if accepted is None else Interval(1 + accepted.low, 1 + accepted.high)
+    # A column of what is unknown is 0, which leaves a ratio to it undefined.
+    positions, accepted = table.positions, of(ACCEPTED, STEPS, table.longest_draft)
     return Intervals(
-        acceptance_length=length,
-        acceptance_rate=of(ACCEPTED, DRAFTED) if table.knows_drafted else None,
+        acceptance_length=None if accepted is None else Interval(1 + accepted.low, 1 + accepted.high),
+        acceptance_rate=of(ACCEPTED, DRAFTED),
         per_position_acceptance_rates=tuple(of(FIRST + i, STEPS) for i in range(positions)) if positions else None,
         conditional_acceptance_rates=tuple(of(FIRST + i, FIRST + i - 1 if i else STEPS) for i in range(positions))
         if positions

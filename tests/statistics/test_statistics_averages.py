@@ -201,6 +201,11 @@ def test_above_a_thousand_prompts_nothing_is_drawn(prompts, drawn):
     assert (uncertainty(many, seed=1, resamples=50) != uncertainty(many, seed=2, resamples=50)) is drawn
 
 
+def test_without_a_seed_the_intervals_are_those_of_seed_0():
+    prompts = [Prompt(category="a", requests=(request(n % 5 + 1, 3, n % 3, 2),)) for n in range(40)]
+    assert uncertainty(prompts) == uncertainty(prompts, seed=0)
+
+
 def test_the_macro_interval_of_two_categories_stays_within_what_is_possible():
     low = [Prompt(category="a", requests=(x,)) for x in (request(30, 0), request(29, 1))]
     high = [Prompt(category="b", requests=(x,)) for x in (request(30, 0), request(28, 2))]

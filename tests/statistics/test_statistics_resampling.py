@@ -35,6 +35,11 @@ def test_the_draws_do_not_depend_on_the_columns_beside():
     ).all()
 
 
+def test_blocks_that_do_not_divide_the_resamples_are_drawn_whole():
+    # Three resamples of 300,000 rows fill a block, and the fourth has one of its own.
+    assert resampled_sums(np.ones((300_000, 1)), seed=0, resamples=4).tolist() == [[300_000.0]] * 4
+
+
 def test_memory_does_not_grow_with_the_number_of_prompts():
     table = np.ones((LARGE, 2))
     tracemalloc.start()
