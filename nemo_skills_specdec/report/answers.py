@@ -144,7 +144,7 @@ def place_slices(answers: Answers, starts: Indices) -> list[LengthSlice | None]:
         rows = answers.places[parts == part]
         columns = np.zeros((len(rows), 3), dtype=np.int64)
         columns[:, STEPS], columns[:, DRAFTED], columns[:, ACCEPTED] = 1, rows[:, 2], rows[:, 3]
-        found.append(_slice(CountsTable(columns, True, True, False), rows[:, 0]))
+        found.append(_slice(CountsTable(columns, True, True), rows[:, 0]))
     return found
 
 
