@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.compare.repeats import RunGroup
-from nemo_skills_specdec.measurement.result import Part
+from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.run import Run
+from nemo_skills_specdec.measurement.run_directory import Manifest
 from nemo_skills_specdec.records import Acceptance
 from nemo_skills_specdec.report.plot import PlotRow
 from nemo_skills_specdec.statistics import Interval
@@ -103,6 +104,11 @@ _FIGURES: dict[str, Callable[[Part], float | None]] = {
 }
 
 
+def benchmark_of(manifest: Manifest, evaluation: Evaluation) -> str:
+    """The prompt set; a run of a study bears the name of its whole configuration in its result."""
+    return str(manifest.arguments.get("benchmark") or evaluation.benchmark)
+
+
 def _overall(run: Run) -> Part:
     return run.evaluation.overall
 
@@ -115,7 +121,7 @@ def _parts(run: Run) -> dict[str, str]:
     return {
         "model": str(request.get("model") or ""),
         "engine": f"{server.engine or 'unknown engine'} {server.version or ''}".strip(),
-        "benchmark": run.evaluation.benchmark,
+        "benchmark": benchmark_of(run.manifest, run.evaluation),
         "method": "no speculation" if off else server.method or "speculation",
         "draft length": f"k={server.draft_length}" if server.draft_length and not off else "",
         "load": _load(load),

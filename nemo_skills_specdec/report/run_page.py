@@ -13,7 +13,7 @@ from nemo_skills_specdec.measurement.run import load_result, output_lines
 from nemo_skills_specdec.measurement.run_directory import Manifest
 from nemo_skills_specdec.measurement.speed import Percentiles
 from nemo_skills_specdec.report.answers import PromptLine, read_answers
-from nemo_skills_specdec.report.configurations import length_interval
+from nemo_skills_specdec.report.configurations import benchmark_of, length_interval
 from nemo_skills_specdec.report.page import Headline, Page, PageTable, Section, ShellLine
 from nemo_skills_specdec.report.plot import UNKNOWN, Kind, value_text
 from nemo_skills_specdec.report.run_plots import acceptance_plots
@@ -43,7 +43,7 @@ def run_page(directory: Path) -> Page:
     answers = read_answers(output_lines(directory, PromptLine))
     overall = evaluation.overall
     return Page(
-        title=f"{evaluation.benchmark}: {_what(manifest)}",
+        title=f"{benchmark_of(manifest, evaluation)}: {_what(manifest)}",
         subtitle=_subtitle(manifest),
         verdict=_verdict(evaluation),
         headlines=_headlines(overall),

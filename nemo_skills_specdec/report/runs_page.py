@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.compare.change import FigureChange
 from nemo_skills_specdec.compare.comparison import Comparison, compare_groups
@@ -175,25 +177,23 @@ def _runs_table(found: Sequence[Configuration]) -> PageTable:
 
 
 def _findings(found: Sequence[Configuration], compared: Compared) -> list[Finding]:
-    """What the runs and the comparisons remark, each remark once with the configurations that it is on."""
-    named: dict[tuple[str, str, str], list[str]] = {}
-    for one in found:
-        for run in one.group.runs:
-            for remark in run.evaluation.overall.acceptance.findings:
-                names = named.setdefault((remark.severity, remark.code, remark.message), [])
-                names += [one.name] if one.name not in names else []
-    for one, comparison in compared:
-        for remark in comparison.findings:
-            names = named.setdefault((remark.severity, remark.code, remark.message), [])
-            names += [one.name] if one.name not in names else []
-    findings = [
-        Finding(code=code, severity=severity, message=f"{_short(names, len(found))}: {message}")  # type: ignore[arg-type]
-        for (severity, code, message), names in named.items()
-    ]
+    """What runs and comparisons remark, a line for each kind of remark with the configurations that it is on."""
+    runs = [(one.name, run.evaluation) for one in found for run in one.group.runs]
+    remarks = [(name, remark) for name, result in runs for remark in result.overall.acceptance.findings]
+    remarks += [(one.name, remark) for one, comparison in compared for remark in comparison.findings]
+    kinds: dict[tuple[str, str], list[tuple[str, Finding]]] = {}
+    for name, remark in remarks:
+        kinds.setdefault((remark.severity, remark.code), []).append((name, remark))
+    findings = []
+    for members in kinds.values():
+        first = members[0][1]
+        messages = list(dict.fromkeys(remark.message for _, remark in members))
+        names = list(dict.fromkeys(name for name, _ in members))
+        where = "All" if len(names) == len(found) else _short(names)
+        more = "" if len(messages) == 1 else f" (Of {names[0]}; the others likewise, with their own figures.)"
+        findings.append(msgspec.structs.replace(first, message=f"{where}: {messages[0]}{more}"))
     return sorted(findings, key=lambda finding: _GRAVEST.index(finding.severity))
 
 
-def _short(names: Sequence[str], of: int) -> str:
-    if len(names) == of:
-        return "All"
+def _short(names: Sequence[str]) -> str:
     return "; ".join(names) if len(names) <= 3 else f"{'; '.join(names[:2])} and {len(names) - 2} others"
