@@ -24,6 +24,8 @@ NEARLY_NOTHING = 0.03
 """Acceptance rate below which sampling itself is suspected; the faulty one gives 0.0064 where 0.12 is right."""
 COUNTERS_LACK = {"no_positions", "bounds"}
 """What the counters do not tell; of no concern where every answer came with its own statistics."""
+HEALTHY, HEALTHY_SUSPECT = 0.1, 0.25
+"""Shares of steps that accept a token which even a poor drafter reaches; the other where a fault is suspected."""
 NOT_OURS = {"foreign_traffic", "requests_missing", "warmup_leaked", "server_busy_at_start"}
 """Findings that say that the counters hold other steps than ours, so nothing else is said from them."""
 MAX_FAILED = 0.05
@@ -112,12 +114,15 @@ def check_outcome(acceptance: Acceptance, request: RequestOptions, info: ServerI
     rate, drafts = acceptance.acceptance_rate, acceptance.num_drafts or 0
     if info.engine != "vllm" or not _samples(request) or _is_cpu_build(info) or rate is None:
         return []
-    if rate >= NEARLY_NOTHING or drafts < 100:
+    # A CPU build is also suspected by its cache blocks; fewer steps then show what it does.
+    suspected = any(finding.code == "vllm_perhaps_cpu_build" for finding in info.findings)
+    first = (acceptance.accepted_per_position or (acceptance.num_accepted_tokens or 0,))[0]
+    if rate >= NEARLY_NOTHING or not _rules_out(HEALTHY_SUSPECT if suspected else HEALTHY, min(first, drafts), drafts):
         return []
     return [
         Finding(
             code="nothing_accepted_when_sampling",
-            severity="warning",
+            severity="invalid" if suspected else "warning",
             message=f"Only {100 * rate:.1f} % of the drafts were accepted while sampling: CPU builds of vLLM reject "
             "nearly all drafts above temperature 0, a known fault, without saying that they are CPU builds; if this "
             "is one, use --temperature 0, and on a GPU suspect the drafter.",
@@ -188,8 +193,9 @@ def check_records(
             Finding(
                 code="statistics_missing",
                 severity="warning",
-                message=f"{len(silent)} of {len(answered)} answers carry no per-request statistics, so the sum over "
-                "answers is incomplete and another source is used where there is one.",
+                message=f"{len(silent)} of {len(answered)} answers carry no per-request statistics"
+                f"{_at_random(answered)}, so the sum over answers is incomplete and another source is used where "
+                "there is one.",
                 numbers={"without_statistics": len(silent), "answered": len(answered)},
             )
         )
@@ -235,6 +241,17 @@ def _check_times(answered: Sequence[RequestRecord]) -> list[Finding]:
             )
         )
     return findings
+
+
+def _at_random(answered: Sequence[RequestRecord]) -> str:
+    """Whether the answers without statistics differ in kind from the others, as the end of a clause.
+
+    vLLM leaves the statistics out of answers that a stop string ended: the others are then no random part.
+    """
+    ends = {kind: {r.finish_reason for r in answered if (r.counts is None) == kind} for kind in (True, False)}
+    if len(ends[True]) != 1 or ends[True] <= ends[False]:
+        return ""
+    return f" (all of them ended by {next(iter(ends[True]))!r}, so the others are no random part)"
 
 
 def _has_steps(counts: AcceptanceCounts) -> bool:
@@ -285,6 +302,14 @@ def check_dispersion(records: Sequence[RequestRecord]) -> list[Finding]:
 def _several_samples(info: ServerInfo) -> str:
     told = [ENGINES[info.engine].FACTS] if info.engine is not None else [module.FACTS for module in ENGINES.values()]
     return ", and ".join(facts.several_samples for facts in told if facts.several_samples) or "samples share a prompt"
+
+
+def _rules_out(share: float, hits: int, trials: int) -> bool:
+    """Whether so few hits in independent trials have a probability below 5 % if each hits with this share or more."""
+    if hits > 20:
+        return hits < share * trials / 2
+    at_most = (math.comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(hits + 1))
+    return math.fsum(at_most) < 0.05
 
 
 def _samples(request: RequestOptions) -> bool:

@@ -88,6 +88,7 @@ def conclude(evidence: Evidence) -> Evaluation:
         interrupted=conditions.interrupted,
         seed=conditions.seed,
         speed=conditions.speed,
+        categories_planned=conditions.categories_planned,
         concurrency=conditions.concurrency if conditions.request_rate is None else None,
     )
     overall = evaluation.overall.acceptance
@@ -106,8 +107,8 @@ def _without_others(reading: CounterReading | None) -> CounterReading | None:
 
 def _check_macro(evaluation: Evaluation) -> list[Finding]:
     """Whether the average over categories is one over all of them."""
-    over, of = evaluation.averages.category_macro.over, len(evaluation.categories)
-    if not 0 < over < of:
+    over, of = evaluation.averages.category_macro.over, evaluation.averages.category_macro.of
+    if of is None or not 0 < over < of:
         return []
     return [
         Finding(

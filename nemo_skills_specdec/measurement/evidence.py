@@ -50,6 +50,7 @@ class Conditions(msgspec.Struct, kw_only=True):
         concurrency: requests that were to be in flight; None where none were asked for, or where that is not known.
         request_rate: prompts that were to be started per second; None likewise.
         speed: how speed is summed up.
+        categories_planned: of the prompts, sent or not; None where that is not known.
     """
 
     benchmark: str
@@ -69,6 +70,7 @@ class Conditions(msgspec.Struct, kw_only=True):
     concurrency: int | None = None
     request_rate: float | None = None
     speed: SpeedOptions = SpeedOptions()
+    categories_planned: int | None = None
 
 
 class Evidence(msgspec.Struct, kw_only=True):

@@ -247,6 +247,7 @@ def gather(
     conditions = Conditions(
         benchmark=workload.name,
         prompts_planned=len(workload.rows),
+        categories_planned=len({row.category for row in workload.rows}),
         request=request,
         speculates=plan.speculates,
         max_failed=plan.max_failed,

@@ -137,6 +137,7 @@ def evaluation_of(
     seed: int = 0,
     speed: SpeedOptions | None = None,
     concurrency: int | None = None,
+    categories_planned: int | None = None,
 ) -> Evaluation:
     """Joins everything measured into the content of `metrics.json`.
 
@@ -145,6 +146,7 @@ def evaluation_of(
         windows: by category, a window of its own each (`--by-category`); empty if there was one window only.
         findings: of the whole run.
         concurrency: the number of requests that were to be in flight; None if no number was asked for.
+        categories_planned: of the prompts, sent or not; None for those of the records.
     """
     options = speed or SpeedOptions()
     uncertain = uncertainty(prompts_of(whole.records), seed=seed)
@@ -168,11 +170,12 @@ def evaluation_of(
     if options.steady_state and concurrency is not None:
         apart = [window.records for window in windows.values()] or [whole.records]
         whole_part.steady_state = steady_state_of(apart, concurrency, options)
+    averages = averages_of(whole.records, overall, categories, uncertain.averages)
     return Evaluation(
         benchmark=benchmark,
         status="interrupted" if interrupted else "complete",
         overall=whole_part,
-        averages=averages_of(whole.records, overall, categories, uncertain.averages),
+        averages=_with_totals(averages, requests=len(whole.records), categories=categories_planned or len(categories)),
         categories=categories,
         sources=sources,
     )
@@ -195,6 +198,15 @@ def averages_of(
         ),
         request_mean=Average(over=0, acceptance_length=None, acceptance_rate=None),
         category_macro=Average(over=len(lengths), acceptance_length=mean(lengths), acceptance_rate=mean(rates)),
+    )
+
+
+def _with_totals(averages: Averages, *, requests: int, categories: int) -> Averages:
+    """The averages, each with how many it could be over."""
+    return Averages(
+        pooled=averages.pooled,
+        request_mean=msgspec.structs.replace(averages.request_mean, of=requests),
+        category_macro=msgspec.structs.replace(averages.category_macro, of=categories),
     )
 
 

@@ -42,6 +42,7 @@ def render_evaluation(evaluation: Evaluation) -> RenderableType:
     return Group(
         category_table(evaluation),
         Text(f"source: {_SOURCES[overall.acceptance.source]}"),
+        *_averages_over(evaluation),
         *_positions(overall.acceptance),
         *_speed(overall),
         *latency_table(overall.speed),
@@ -59,13 +60,14 @@ def category_table(evaluation: Evaluation) -> Table:
     shown = min(positions, SHOWN_POSITIONS)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("category", overflow="ellipsis", no_wrap=True, max_width=14)
-    for name in ("D", "AL", "95% CI", "AR%", *(f"c{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
+    letter = "r" if reached_rates(evaluation.overall.acceptance) is not None else "c"
+    for name in ("D", "AL", "95% CI", "AR%", *(f"{letter}{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, part in parts.items():
-        table.add_row(Text(name), *_cells(part.acceptance, shown), *_speed_cells(part.speed))
+        table.add_row(Text(name), *_cells(part.acceptance, shown, letter), *_speed_cells(part.speed))
     overall, averages = evaluation.overall, evaluation.averages
     table.add_section()
-    table.add_row("pooled", *_cells(overall.acceptance, shown), *_speed_cells(overall.speed), style="bold")
+    table.add_row("pooled", *_cells(overall.acceptance, shown, letter), *_speed_cells(overall.speed), style="bold")
     for name, average in (("request mean", averages.request_mean), ("category macro", averages.category_macro)):
         table.add_row(name, *_average_cells(average), *[""] * (shown + 2))
     return table
@@ -81,8 +83,15 @@ def findings_lines(findings: Sequence[Finding]) -> list[Text]:
     return lines
 
 
-def _cells(acceptance: Acceptance, shown: int) -> list[str]:
-    conditional = acceptance.conditional_acceptance_rates or ()
+def reached_rates(acceptance: Acceptance) -> tuple[float | None, ...] | None:
+    """Conditional rates over the steps that drafted the position, where they differ from the plain ones; else None."""
+    reached, plain = acceptance.reached_conditional_acceptance_rates, acceptance.conditional_acceptance_rates
+    return reached if reached is not None and reached != plain else None
+
+
+def _cells(acceptance: Acceptance, shown: int, letter: str) -> list[str]:
+    reached = acceptance.reached_conditional_acceptance_rates if letter == "r" else None
+    conditional = reached or acceptance.conditional_acceptance_rates or ()
     interval = acceptance.intervals.acceptance_length if acceptance.intervals is not None else None
     return [
         _count(acceptance.num_drafts),
@@ -115,7 +124,27 @@ def _positions(acceptance: Acceptance) -> list[Text]:
     return [
         Text("per position, unconditional  p1.. " + " ".join(f"{rate:.3f}" for rate in rates)),
         Text("per position, conditional    c1.. " + " ".join(_rate(c, digits=3) for c in conditional)),
+        *_reached(acceptance),
     ]
+
+
+def _reached(acceptance: Acceptance) -> list[Text]:
+    rates = reached_rates(acceptance)
+    if rates is None:
+        return []
+    return [Text("per position, where drafted  r1.. " + " ".join(_rate(r, digits=3) for r in rates))]
+
+
+def _averages_over(evaluation: Evaluation) -> list[Text]:
+    """Over how many of how many each average is."""
+    overall, averages = evaluation.overall, evaluation.averages
+    told = []
+    if overall.acceptance.source in ("response", "request_file"):
+        told.append(f"{overall.num_requests - overall.num_failed} of {overall.num_requests} requests (pooled)")
+    for name, average in (("request mean", averages.request_mean), ("category macro", averages.category_macro)):
+        if average.acceptance_length is not None and average.of is not None:
+            told.append(f"{average.over} of {average.of} ({name})")
+    return [Text(f"over {', '.join(told)}")] if told else []
 
 
 def _speed(overall: Part) -> list[Text]:

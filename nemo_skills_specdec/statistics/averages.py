@@ -47,6 +47,7 @@ class Average(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         over: how many things were averaged: steps, requests or categories.
+        of: how many requests or categories the run has; None for steps, and where it is not known.
         acceptance_length_interval: 95 % interval over prompts.
     """
 
@@ -54,6 +55,7 @@ class Average(msgspec.Struct, frozen=True, kw_only=True):
     acceptance_length: float | None
     acceptance_rate: float | None
     acceptance_length_interval: Interval | None = None
+    of: int | None = None
 
 
 class Averages(msgspec.Struct, frozen=True, kw_only=True):

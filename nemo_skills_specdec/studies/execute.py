@@ -245,6 +245,7 @@ def _carry_out(task: _Execution, workload: Workload, directory: Path, reporter: 
         except BaseException:
             writer.abandon()
             raise
+    gathered.evidence.conditions.categories_planned = len({row.category for row in rows})
     with first_signal(lambda: None):
         return _finish(gathered, earlier, kept_records, writer, task)
 

@@ -14,7 +14,7 @@ from nemo_skills_specdec.measurement.checks import (
     check_request,
     server_gone,
 )
-from nemo_skills_specdec.records import Acceptance, RequestRecord
+from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 
 GPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0")
 CPU = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0+cpu")
@@ -69,6 +69,39 @@ def test_a_cpu_build_is_also_known_by_its_device():
 def test_a_sampling_server_that_accepts_nearly_nothing_is_suspected(temperature, rate, expected):
     acceptance = Acceptance(source="counters", num_drafts=3987, acceptance_rate=rate)
     assert codes(check_outcome(acceptance, RequestOptions(model="m", temperature=temperature), GPU)) == expected
+
+
+@pytest.mark.parametrize(
+    ("drafts", "first", "suspected", "expected"),
+    [
+        (12, 0, True, "invalid"),
+        (12, 0, False, None),
+        (30, 0, False, "warning"),
+        (60, 1, False, "warning"),
+        (60, 4, False, None),
+    ],
+)
+def test_few_steps_show_a_faulty_sampler_fewer_still_where_it_is_suspected(drafts, first, suspected, expected):
+    acceptance = Acceptance(
+        source="response", num_drafts=drafts, acceptance_rate=first / drafts / 3, accepted_per_position=(first, 0, 0)
+    )
+    server = ServerInfo(engine="vllm", base_url="http://h", version="0.32.0")
+    if suspected:
+        server.findings.append(Finding(code="vllm_perhaps_cpu_build", severity="info", message="Perhaps."))
+    found = check_outcome(acceptance, RequestOptions(model="m", temperature=0.8), server)
+    assert [finding.severity for finding in found] == ([expected] if expected else [])
+
+
+def test_answers_without_statistics_are_no_random_part_where_they_ended_otherwise():
+    ended = [record(n, finish_reason="length") for n in range(25)]
+    stopped = [record(25 + n, counts=None, finish_reason="stop") for n in range(3)]
+    (finding,) = check_records([*ended, *stopped], prompts_planned=28, interrupted=False)
+    assert finding.code == "statistics_missing"
+    assert "all of them ended by 'stop', so the others are no random part" in finding.message
+    (finding,) = check_records(
+        [record(99, finish_reason="stop"), *ended, *stopped], prompts_planned=29, interrupted=False
+    )
+    assert "random" not in finding.message
 
 
 def test_answers_that_do_not_tell_their_steps_are_counted():

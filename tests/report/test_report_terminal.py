@@ -72,3 +72,22 @@ def test_without_a_source_no_number_is_shown():
     text = shown(bare)
     assert "source: none" in text
     assert line(text, "pooled").split()[1:3] == ["-", "-"]
+
+
+def test_conditional_rates_over_drafted_steps_take_the_place_of_others_where_drafts_vary():
+    answers = records((2, 1, 1))
+    for answer in answers:
+        answer.reached_per_position = (4, 1)
+    text = shown(answers)
+    assert "r1" in text.splitlines()[0]
+    assert line(text, "coding").split()[5:7] == [".50", "1.00"]
+    assert line(text, "per position, conditional").split()[-2:] == [".500", ".500"]
+    assert line(text, "per position, where drafted").split()[-2:] == [".500", "1.000"]
+    assert "where drafted" not in shown(records((2, 1, 1)))
+
+
+def test_every_average_says_over_how_many_of_how_many():
+    answers = [*records((2, 1, 1)), *records((2, 1, 1), "math")]
+    answers[0].counts = counts_from_histogram((0,), num_draft_tokens=0)
+    text = shown(answers)
+    assert "over 6 of 6 requests (pooled), 5 of 6 (request mean), 2 of 2 (category macro)" in text
