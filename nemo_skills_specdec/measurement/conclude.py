@@ -88,9 +88,11 @@ def conclude(evidence: Evidence) -> Evaluation:
         interrupted=conditions.interrupted,
         seed=conditions.seed,
         speed=conditions.speed,
-        categories_planned=conditions.categories_planned,
         concurrency=conditions.concurrency if conditions.request_rate is None else None,
     )
+    if conditions.categories_planned is not None:
+        macro = msgspec.structs.replace(evaluation.averages.category_macro, of=conditions.categories_planned)
+        evaluation.averages = msgspec.structs.replace(evaluation.averages, category_macro=macro)
     overall = evaluation.overall.acceptance
     overall.findings += check_prompt_cache(records, evaluation.overall.prompt_cache)
     overall.findings += [*check_outcome(overall, request, info), *_check_macro(evaluation)]

@@ -137,7 +137,6 @@ def evaluation_of(
     seed: int = 0,
     speed: SpeedOptions | None = None,
     concurrency: int | None = None,
-    categories_planned: int | None = None,
 ) -> Evaluation:
     """Joins everything measured into the content of `metrics.json`.
 
@@ -146,7 +145,6 @@ def evaluation_of(
         windows: by category, a window of its own each (`--by-category`); empty if there was one window only.
         findings: of the whole run.
         concurrency: the number of requests that were to be in flight; None if no number was asked for.
-        categories_planned: of the prompts, sent or not; None for those of the records.
     """
     options = speed or SpeedOptions()
     uncertain = uncertainty(prompts_of(whole.records), seed=seed)
@@ -175,7 +173,7 @@ def evaluation_of(
         benchmark=benchmark,
         status="interrupted" if interrupted else "complete",
         overall=whole_part,
-        averages=_with_totals(averages, requests=len(whole.records), categories=categories_planned or len(categories)),
+        averages=_with_totals(averages, requests=len(whole.records), categories=len(categories)),
         categories=categories,
         sources=sources,
     )

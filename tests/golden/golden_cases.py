@@ -267,7 +267,7 @@ def cells_of(table: str) -> dict[str, dict[str, str]]:
             break
         texts = {}
         for before, column in pairwise(columns):
-            if column.group() in ("D", "AL", "95% CI", "AR%") or re.fullmatch(r"c\d+", column.group()):
+            if column.group() in ("D", "AL", "95% CI", "AR%") or re.fullmatch(r"[cr]\d+", column.group()):
                 texts[column.group()] = line[before.end() : column.end()].strip()
         cells[re.split(r"\s{2,}", line.strip())[0]] = texts
     return cells

@@ -107,17 +107,3 @@ def test_an_invalid_finding_makes_the_run_invalid():
     bad = Finding(code="foreign_traffic", severity="invalid", message="m")
     assert not evaluation_of("mini", Measured(records=RECORDS), {}, findings=[bad]).valid
     assert evaluation_of("mini", Measured(records=RECORDS), {}, findings=[]).valid
-
-
-def test_a_category_that_was_never_sent_is_missing_from_the_macro_average():
-    one = RequestRecord(
-        question_id="1",
-        category="math",
-        turn=0,
-        completion_tokens=5,
-        counts=AcceptanceCounts(num_drafts=2, num_draft_tokens=4, num_accepted_tokens=2),
-        counts_source="response",
-    )
-    found = evaluation_of("set", Measured(records=[one]), {}, findings=[], categories_planned=11)
-    assert (found.averages.category_macro.over, found.averages.category_macro.of) == (1, 11)
-    assert (found.averages.request_mean.over, found.averages.request_mean.of) == (1, 1)
