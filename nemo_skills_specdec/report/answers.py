@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
     Indices = NDArray[np.int64]
+    Chunks = NDArray[np.uint32]
 
 
 class AnswerLine(msgspec.Struct, frozen=True):
@@ -37,6 +38,8 @@ class AnswerLine(msgspec.Struct, frozen=True):
     ttft_seconds: float | None = None
     tpot_seconds: float | None = None
     samples: int = 1
+    lumped: bool = False
+    chunk_microseconds: bytes | None = None
     counts: AcceptanceCounts | None = None
     steps: list[StepCount] | None = None
 
@@ -57,6 +60,9 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
         end: likewise.
         counts: of those that have statistics, named by `counted`.
         counted: their entries.
+        num_chunks: chunks of the answer whose times are known; 0 where they are not, or say nothing.
+        chunk_microseconds: of all answers one after the other: the first chunk from sending, each other from the one
+            before.
         places: (prompt, place of the step's first token, drafted, accepted), a row a step that drafted something.
     """
 
@@ -72,6 +78,8 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     counts: CountsTable
     counted: Indices
     places: Indices
+    num_chunks: Indices
+    chunk_microseconds: Chunks
 
 
 class LengthSlice(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +99,7 @@ def read_answers(prompts: Iterable[PromptLine]) -> Answers:
     counts: list[AcceptanceCounts] = []
     counted: list[int] = []
     places: list[Indices] = []
+    chunks: list[Chunks] = []
     for number, prompt in enumerate(prompts):
         for line in prompt.requests:
             if not line.sent:
@@ -100,6 +109,7 @@ def read_answers(prompts: Iterable[PromptLine]) -> Answers:
                 counted.append(len(cells))
             if line.steps:
                 places.append(_places(number, line.steps))
+            chunks.append(_chunks(line))
             cells.append(_cells(number, line))
     table = np.array(cells, dtype=np.float64).reshape(len(cells), 9)
     begin = float(table[:, 2].min()) if len(cells) else 0.0
@@ -116,6 +126,8 @@ def read_answers(prompts: Iterable[PromptLine]) -> Answers:
         counts=counts_table(counts),
         counted=np.array(counted, dtype=np.int64),
         places=np.concatenate(places) if places else np.zeros((0, 4), dtype=np.int64),
+        num_chunks=np.array([len(times) for times in chunks], dtype=np.int64),
+        chunk_microseconds=np.concatenate([np.zeros(0, dtype=np.uint32), *chunks]),
     )
 
 
@@ -176,6 +188,15 @@ def _places(prompt: int, steps: list[StepCount]) -> Indices:
     place = 1 + np.concatenate([[0], np.cumsum(accepted + 1)[:-1]])
     rows = np.column_stack([np.full(len(steps), prompt), place, drafted, accepted])
     return rows[drafted > 0]
+
+
+def _chunks(line: AnswerLine) -> Chunks:
+    """The times of an answer's chunks; none where chunks of several samples are mixed, or came in lumps."""
+    import numpy as np
+
+    if line.error is not None or line.samples > 1 or line.lumped:
+        return np.zeros(0, dtype=np.uint32)
+    return np.frombuffer(line.chunk_microseconds or b"", "<u4")
 
 
 def _cells(prompt: int, line: AnswerLine) -> tuple[float, ...]:

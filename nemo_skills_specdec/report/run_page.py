@@ -11,13 +11,13 @@ from nemo_skills_specdec import __version__
 from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.run import load_result, output_lines
 from nemo_skills_specdec.measurement.run_directory import Manifest
-from nemo_skills_specdec.measurement.speed import Percentiles
 from nemo_skills_specdec.report.answers import PromptLine, read_answers
 from nemo_skills_specdec.report.configurations import benchmark_of, length_interval
 from nemo_skills_specdec.report.page import Headline, Page, PageTable, Section, ShellLine
 from nemo_skills_specdec.report.plot import UNKNOWN, Kind, value_text
 from nemo_skills_specdec.report.run_plots import acceptance_plots
 from nemo_skills_specdec.report.speed_plots import speed_plots
+from nemo_skills_specdec.report.speed_tables import speed_tables
 from nemo_skills_specdec.statistics import Average, Interval
 
 SOURCES = {
@@ -169,7 +169,7 @@ def _numbers(evaluation: Evaluation) -> Section:
         tables=[
             _category_table(evaluation),
             _averages_table(evaluation),
-            _latency_table(evaluation),
+            *speed_tables(evaluation.overall),
             _sources_table(evaluation),
         ],
     )
@@ -224,29 +224,6 @@ def _average_row(name: str, average: Average) -> list[str]:
         interval_text(average.acceptance_length_interval) or UNKNOWN,
         value_text(average.acceptance_rate, "share"),
     ]
-
-
-def _latency_table(evaluation: Evaluation) -> PageTable:
-    speed = evaluation.overall.speed
-    named: list[tuple[str, Percentiles | None, Kind]] = [
-        ("TTFT", speed.ttft_seconds, "seconds"),
-        ("TPOT", speed.tpot_seconds, "seconds"),
-        ("time between chunks", speed.inter_chunk_seconds, "seconds"),
-        ("end-to-end", speed.end_to_end_seconds, "seconds"),
-        ("waiting to be sent", speed.queue_seconds, "seconds"),
-        ("tok/s per user", speed.user_tokens_per_second, "speed"),
-    ]
-    rows = [
-        [name, *(value_text(value, kind) for value in (told.mean, told.p50, told.p90, told.p99))]
-        for name, told, kind in named
-        if told is not None
-    ]
-    note = (
-        ""
-        if not rows
-        else "A chunk holds several tokens under speculation, so the time between chunks is not that between tokens."
-    )
-    return PageTable(title="Speed of one answer", head=["figure", "mean", "p50", "p90", "p99"], rows=rows, note=note)
 
 
 def _sources_table(evaluation: Evaluation) -> PageTable:

@@ -42,6 +42,9 @@ def speed_plots(speed: Speed, answers: Answers) -> list[Plot]:
             (answers.end - answers.start)[answered],
             speed.end_to_end_seconds,
         ),
+        distribution_plot(
+            "between-chunks", "Time between chunks", "seconds", chunk_gaps(answers), speed.inter_chunk_pooled_seconds
+        ),
         in_flight_plot(answers),
         throughput_plot(answers),
     ]
@@ -112,11 +115,10 @@ def throughput_plot(answers: Answers) -> Plot | None:
     known = ~np.isnan(answers.completion_tokens) & ~answers.failed
     if edges is None or not known.any():
         return None
-    first = (answers.start + np.where(np.isnan(answers.ttft), 0.0, answers.ttft))[known]
-    last, tokens = answers.end[known], answers.completion_tokens[known]
-    length = np.maximum(last - first, 1e-9)
-    written = np.array([(np.clip((edge - first) / length, 0, 1) * tokens).sum() for edge in edges])
-    rate = np.diff(written) / np.diff(edges)
+    chunked = known & (answers.num_chunks > 0)
+    whole = _spread_evenly(answers, known & ~chunked, edges)
+    rate = (whole + _by_chunks(answers, chunked, edges)) / np.diff(edges)
+    over = "over its chunks" if (chunked == known).all() else "from its first to its last"
     time = Column(key="time", title="seconds since the start", kind="clock")
     speed = Column(key="tokens_per_second", title="output tokens/s", kind="speed")
     rows = _course(edges, rate, "tokens_per_second")
@@ -125,12 +127,46 @@ def throughput_plot(answers: Answers) -> Plot | None:
         name="throughput-over-the-run",
         title="Throughput over the run",
         alt=f"A line over {edges[-1]:.0f} seconds, at most {rate.max():.0f} output tokens per second.",
-        caption="The tokens of each answer, spread evenly from its first to its last.",
+        caption=f"The tokens of each answer, spread evenly {over}.",
         spec=lines(time, speed, dots=False, steps=True, zero=True),
         columns=columns,
         rows=with_tips(rows, columns),
         wide=True,
     )
+
+
+def chunk_gaps(answers: Answers) -> Values:
+    """Seconds between two chunks of one answer, of all answers together."""
+    import numpy as np
+
+    firsts = np.cumsum(answers.num_chunks) - answers.num_chunks
+    gaps: Values = np.delete(answers.chunk_microseconds, firsts[answers.num_chunks > 0]) / 1e6
+    return gaps
+
+
+def _by_chunks(answers: Answers, which: NDArray[np.bool_], edges: Values) -> Values:
+    """Tokens in each slice of time, each chunk of an answer holding as many."""
+    import numpy as np
+
+    numbers = answers.num_chunks
+    so_far = np.cumsum(answers.chunk_microseconds, dtype=np.int64)
+    before = np.concatenate([[0], so_far])[np.cumsum(numbers) - numbers]
+    times = np.repeat(answers.start - before / 1e6, numbers) + so_far / 1e6
+    tokens = np.where(which, answers.completion_tokens / np.maximum(numbers, 1), 0.0)
+    found: Values = np.histogram(np.minimum(times, edges[-1]), bins=edges, weights=np.repeat(tokens, numbers))[0]
+    return found
+
+
+def _spread_evenly(answers: Answers, which: NDArray[np.bool_], edges: Values) -> Values:
+    """Tokens in each slice of time, those of an answer spread from the first chunk to the last."""
+    import numpy as np
+
+    first = (answers.start + np.where(np.isnan(answers.ttft), 0.0, answers.ttft))[which]
+    last, tokens = answers.end[which], answers.completion_tokens[which]
+    length = np.maximum(last - first, 1e-9)
+    written = np.array([(np.clip((edge - first) / length, 0, 1) * tokens).sum() for edge in edges])
+    found: Values = np.diff(written)
+    return found
 
 
 def _edges(answers: Answers) -> Values | None:

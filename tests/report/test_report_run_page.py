@@ -1,5 +1,6 @@
 """What stands in the report on one run."""
 
+import numpy as np
 import pytest
 from report_runs import record, usual_records, write_run
 
@@ -98,3 +99,31 @@ def test_every_plot_has_words_for_those_who_cannot_see_it(run):
 def test_a_folder_without_a_run_is_refused_with_its_name(tmp_path):
     with pytest.raises(DataError, match=r"is not a finished run: it holds no metrics.json"):
         run_page(tmp_path)
+
+
+def test_tokens_arrive_when_their_chunks_do(tmp_path):
+    chunks = np.array([100_000, 100_000, 200_000, 100_000], dtype="<u4").tobytes()
+    answers = [record(10 * i, "qa", num_chunks=4, completion_tokens=8, chunk_microseconds=chunks) for i in range(10)]
+    rows = plot_of(run_page(write_run(tmp_path / "run", answers)), "throughput-over-the-run").rows
+    seconds = rows[1]["time"] - rows[0]["time"]
+    arrived = [row["tokens_per_second"] * seconds for row in rows[:-1]]
+    assert sum(arrived) == pytest.approx(80)
+    assert 0.4 < seconds < 0.5
+    assert arrived[:2] == pytest.approx([6, 2])
+
+
+def test_the_gaps_between_chunks_leave_out_the_time_to_the_first(tmp_path):
+    chunks = np.array([900_000, 20_000, 40_000], dtype="<u4").tobytes()
+    answers = [record(i, "qa", num_chunks=3, chunk_microseconds=chunks) for i in range(5)]
+    rows = plot_of(run_page(write_run(tmp_path / "run", answers)), "between-chunks").rows
+    assert [row["value"] for row in rows if row.get("percentile") == "p50"] == [pytest.approx(0.03)]
+    assert max(row["value"] for row in rows) == pytest.approx(0.04)
+
+
+def test_the_table_of_latencies_has_every_percentile_that_was_asked_for(run):
+    table = next(t for section in run_page(run).sections for t in section.tables if t.title == "Speed of one answer")
+    stored = load_result(run)[1].overall.speed.end_to_end_seconds
+    row = next(row for row in table.rows if row[0] == "end-to-end")
+    assert table.head == ["figure", "mean", "SD", "p50", "p90", "p95", "p99", "values"]
+    assert row[3] == f"{1000 * stored.p50:.3g} ms"
+    assert row[-1] == "30"
