@@ -58,9 +58,9 @@ def stream_fault(frames: Sequence[bytes], done: bool) -> str | None:
     """
     if not frames:
         return "the stream ended without an answer"
-    for number, frame in enumerate(frames):
-        if not (frame.startswith(b"{") and frame.endswith(b"}")):
-            return f"chunk {number} of the stream is not JSON"
+    if {frame[:1] for frame in frames} != {b"{"} or {frame[-1:] for frame in frames} != {b"}"}:
+        number = next(n for n, frame in enumerate(frames) if frame[:1] != b"{" or frame[-1:] != b"}")
+        return f"chunk {number} of the stream is not JSON"
     finished: str | None = None
     for frame in reversed(frames):
         try:

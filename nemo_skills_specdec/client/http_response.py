@@ -21,6 +21,7 @@ MAX_HEAD = 1 << 16
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) +(\d{3})(?: |$)")
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,15}")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 _Part = Literal["head", "size", "chunk", "chunk end", "trailer", "length", "rest", "end"]
 
@@ -143,6 +144,8 @@ class HttpResponse:
             if self._part == "end":
                 self.closes = True  # what follows an answer answers nothing; trust this connection no more
                 return
+            if self._part == "size":
+                position = self._whole_chunks(data, position, at)
             after = _STEPS[self._part](self, data, position, at)
             if after is None:
                 self._rest = data[position:]
@@ -150,6 +153,24 @@ class HttpResponse:
                     raise FramingError("what the server sent is not HTTP (a line without end)")
                 return
             position = after
+
+    def _whole_chunks(self, data: bytes, position: int, at: float) -> int:
+        """Takes the chunks that lie whole in the data, of which there are many where a client falls behind.
+
+        Returns:
+            Where the first one begins that does not, or that takes a closer look.
+        """
+        pieces, keep, begins = self.pieces, self.pieces.append, _CHUNK.match
+        before = len(pieces)
+        while (found := begins(data, position)) is not None:
+            start = found.end()
+            end = start + int(found[1], 16)
+            if end == start or data[end : end + 2] != b"\r\n":
+                break
+            keep(data[start:end])
+            position = end + 2
+        self.times += [at] * (len(pieces) - before)
+        return position
 
     def _head(self, data: bytes, position: int, _at: float) -> int | None:
         begin = data[position : position + 7]

@@ -145,3 +145,17 @@ def test_any_bytes_are_read_or_refused(noise):
         except FramingError:
             continue
         response.end()
+
+
+@pytest.mark.parametrize("size", [b" 5", b"5;x=y", b"5 ", b"05"])
+def test_sizes_among_several_chunks_read_at_once_may_have_all_that_http_allows(size):
+    whole, response = read(HEAD + b"5\r\nfirst\r\n" + size + b"\r\nabcde\r\n0\r\n\r\n")
+    assert whole
+    assert response.pieces == [b"first", b"abcde"]
+    assert response.times == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("size", [b"0x5", b"+5", b"5_0", b"", b"-5"])
+def test_sizes_among_several_chunks_read_at_once_are_read_strictly(size):
+    with pytest.raises(FramingError, match="no size of a chunk"):
+        read(HEAD + b"5\r\nfirst\r\n" + size + b"\r\nabcde\r\n0\r\n\r\n")
