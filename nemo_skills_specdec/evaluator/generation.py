@@ -22,6 +22,7 @@ from nemo_skills_specdec.evaluator.folder_settings import evaluates_in_own_proce
 from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, telling_builder
 from nemo_skills_specdec.evaluator.shipping import register_package as register_package
 from nemo_skills_specdec.evaluator.task import MeasuredConversations
+from nemo_skills_specdec.evaluator.wording import in_a_job
 from nemo_skills_specdec.shown import plain
 
 LOG = logging.getLogger("nemo_skills.specdec")
@@ -108,7 +109,7 @@ def main() -> None:
         try:
             task(config(_init_nested=True, **settings)).generate()
         except SpecdecError as error:
-            _give_up(str(error), 2)
+            _give_up(in_a_job(str(error)), 2)
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in ("litellm", "openai", "httpx"):
                 raise

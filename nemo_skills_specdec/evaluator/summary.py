@@ -17,6 +17,7 @@ from nemo_skills_specdec.acceptance import NO_STEPS, total
 from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.evaluator.attempts import Attempts, joined_windows, taking_part
+from nemo_skills_specdec.evaluator.wording import told_in_a_job
 from nemo_skills_specdec.measurement.attempts import check_attempts, cut_off_requests
 from nemo_skills_specdec.measurement.checks import check_request
 from nemo_skills_specdec.measurement.conclude import conclude
@@ -54,7 +55,8 @@ def evaluate_seeds(
         wall_seconds=busy_seconds(records),
     )
     server = kept[0].server if kept else ServerInfo(engine=None, base_url="")
-    return conclude(Evidence(conditions=conditions, server=server, records=records, window=joined_windows(attempts)))
+    evidence = Evidence(conditions=conditions, server=server, records=records, window=joined_windows(attempts))
+    return told_in_a_job(conclude(evidence))
 
 
 def busy_seconds(records: Sequence[RequestRecord]) -> float:

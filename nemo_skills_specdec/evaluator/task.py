@@ -12,8 +12,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from nemo_skills_specdec.client.faults import one_line
+from nemo_skills_specdec.engines.base import EngineName
 from nemo_skills_specdec.engines.fetch import API_KEY_VARIABLE, bearer
 from nemo_skills_specdec.errors import ServerError, UsageError
 from nemo_skills_specdec.evaluator.conversation import check_input, conversation_of, identity_of, split_turns, together
@@ -27,6 +29,7 @@ from nemo_skills_specdec.evaluator.job import (
     wait_until_reachable,
 )
 from nemo_skills_specdec.evaluator.rows import Row, drop_torn_line, stamps_of
+from nemo_skills_specdec.evaluator.server_flags import VLLM_SERVERS
 from nemo_skills_specdec.evaluator.summary import told_in_words
 from nemo_skills_specdec.measurement.request_statistics import count_answer, request_extras
 from nemo_skills_specdec.records import Finding, RequestRecord
@@ -56,8 +59,14 @@ class MeasuredConversations(_Base):  # type: ignore[misc]
 
     def __init__(self, cfg: Any) -> None:
         cfg.input_file = str(input_of(Path(str(cfg.input_file)), cfg.dataset_folder))
+        server_type = str(cfg.server.get("server_type"))
+        if server_type == "generic":
+            # NeMo-Skills starts such a server and has no client for it; this one speaks to all that speak OpenAI's API.
+            cfg.server["server_type"] = "vllm"
+        if (given := cfg.server.get("base_url")) and isinstance(given, str) and given != "None":
+            cfg.server["base_url"] = api_address(given)
         super().__init__(cfg)
-        self.target = target_of(cfg, getattr(self.llm, "base_url", None))
+        self.target = target_of(cfg, server_type, getattr(self.llm, "base_url", None))
         self.job: Job | None = None
         self.extras: dict[str, Any] = {}
         self.remarks: list[Finding] = []
@@ -200,6 +209,14 @@ def input_of(path: Path, dataset_folder: Any) -> Path:
     return beside if beside.exists() else path
 
 
+def api_address(given: str) -> str:
+    """The address of a server's OpenAI API: with a scheme, and with `/v1` where only the server itself is named."""
+    address = given.strip().rstrip("/")
+    if "://" not in address:
+        address = f"http://{address}"
+    return address if urlsplit(address).path else f"{address}/v1"
+
+
 def server_url(server: Mapping[str, Any]) -> str:
     """The server's address from NeMo-Skills' `server` settings, in which a missing one may be the text `None`."""
     given = server.get("base_url")
@@ -210,13 +227,20 @@ def server_url(server: Mapping[str, Any]) -> str:
     return f"http://{server.get('host', '127.0.0.1')}:{server.get('port', 5000)}"
 
 
-def target_of(cfg: Any, address: Any) -> Target:
-    """The server to measure, from the settings of the task."""
+def target_of(cfg: Any, server_type: str, address: Any) -> Target:
+    """The server to measure, from the settings of the task.
+
+    Args:
+        server_type: as NeMo-Skills was told.
+        address: of the API, as its client has it.
+    """
     server = cfg.server
     variable = server.get("api_key_env_var")
     key = server.get("api_key") or (os.environ.get(variable) if variable else None) or os.environ.get(API_KEY_VARIABLE)
     urls = [cfg.metrics_urls] if isinstance(cfg.metrics_urls, str) else list(cfg.metrics_urls or ())
-    engine = {"vllm": "vllm", "vllm_multimodal": "vllm", "sglang": "sglang"}.get(str(server.get("server_type")))
+    engine: EngineName | None = "vllm" if server_type in VLLM_SERVERS else None
+    if server_type == "sglang":
+        engine = "sglang"
     return Target(
         url=address if isinstance(address, str) and address else server_url(server),
         metrics_urls=tuple(str(url) for url in urls),

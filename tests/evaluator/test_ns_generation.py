@@ -14,8 +14,10 @@ from nemo_skills_specdec.errors import DataError, ServerError, UsageError
 from nemo_skills_specdec.evaluator import generation
 from nemo_skills_specdec.evaluator import task as measured_task
 from nemo_skills_specdec.evaluator.attempts import attempts_of_output, read_attempts, side_file, write_attempts
+from nemo_skills_specdec.evaluator.dataset_folders import write_dataset_folder
 from nemo_skills_specdec.evaluator.job import Target, conclude_job, wait_until_reachable
 from nemo_skills_specdec.evaluator.rows import read_rows, records_of, responses_of
+from nemo_skills_specdec.evaluator.wording import in_a_job
 
 pytestmark = pytest.mark.usefixtures("nemo_skills")
 
@@ -302,3 +304,52 @@ def test_the_builder_of_server_commands_adds_flags_and_is_accepted_for_grouped_j
     assert "--export-metrics-to-file-dir /nemo_run/sglang-request-metrics-" in command
     assert command.endswith("--speculative-algorithm NGRAM")
     assert tasks == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("http://h:8000/v1", "http://h:8000/v1"),
+        ("http://h:8000/v1/", "http://h:8000/v1"),
+        ("http://h:8000", "http://h:8000/v1"),
+        ("h:8000", "http://h:8000/v1"),
+        ("https://h/gateway/v1", "https://h/gateway/v1"),
+    ],
+)
+def test_an_address_may_be_given_with_and_without_scheme_and_v1(given, address):
+    assert measured_task.api_address(given) == address
+
+
+@pytest.mark.parametrize("form", ["http://{}", "{}", "http://{}/v1"])
+def test_a_server_is_measured_by_every_form_of_its_address(nemo_skills, vllm, tmp_path, form):
+    write_dataset_folder("mini", tmp_path)
+    client = Client(vllm.base_url)
+    server = {"base_url": form.format(vllm.base_url.removeprefix("http://")), "server_type": "vllm", "model": "m"}
+    cfg = settings(tmp_path / "mini" / "test.jsonl", tmp_path / "output.jsonl", client, max_samples=2, server=server)
+    task = generation.task_class()(cfg)
+    task.generate()
+    assert cfg.server["base_url"] == f"{vllm.base_url}/v1"
+    assert len(read_rows(tmp_path / "output.jsonl")) == 2
+
+
+def test_a_server_of_a_type_without_a_client_gets_one(nemo_skills, vllm, tmp_path):
+    write_dataset_folder("mini", tmp_path)
+    client = Client(vllm.base_url)
+    server = {"base_url": vllm.base_url, "server_type": "generic", "model": "m"}
+    cfg = settings(tmp_path / "mini" / "test.jsonl", tmp_path / "output.jsonl", client, server=server)
+    task = generation.task_class()(cfg)
+    assert cfg.server["server_type"] == "vllm"
+    assert task.target.engine is None
+
+
+def test_prompts_are_found_beside_the_settings_where_nemo_skills_names_another_folder(tmp_path):
+    folder = write_dataset_folder("mini", tmp_path)
+    elsewhere = tmp_path / "site-packages" / "dataset" / "mini" / "test.jsonl"
+    assert measured_task.input_of(elsewhere, str(folder)) == folder / "test.jsonl"
+    assert measured_task.input_of(folder / "test.jsonl", "None") == folder / "test.jsonl"
+    assert measured_task.input_of(elsewhere, tmp_path / "no") == elsewhere
+
+
+def test_messages_name_options_that_ns_eval_has():
+    told = in_a_job("a router: give every engine's with --metrics-url")
+    assert told == "a router: give every engine's with ++metrics_urls=[...]"
