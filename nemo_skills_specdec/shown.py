@@ -21,6 +21,15 @@ _WORD_INSIDE = re.compile(r"(?<=[^\W_])_(?=[^\W_])")
 Value = TypeVar("Value")
 
 
+def encodable(text: str) -> str:
+    """The text with halves of surrogate pairs joined, or replaced where the other half is missing."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def plain(text: str) -> str:
     """The text with a replacement character for everything that steers a terminal or reorders what is beside it."""
     return _STEERING.sub("\ufffd", text)

@@ -7,6 +7,10 @@ from typing import Any
 from nemo_skills_specdec.client.exchange import Answer, Exchange
 from nemo_skills_specdec.client.faults import decode_object, error_object
 from nemo_skills_specdec.client.logprobs import token_logprobs
+from nemo_skills_specdec.shown import encodable
+
+_MOST_TOKENS = 10**9
+"""No answer has more; a larger number is none of tokens, and may not fit into a file."""
 
 
 def read_answer(exchange: Exchange) -> Answer:
@@ -100,18 +104,13 @@ def _text(fields: dict[str, Any], key: str) -> str:
 
 
 def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return encodable(value) if isinstance(value, str) else None
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
 
 
 def _join(texts: list[str]) -> str:
     """One text; halves of a surrogate pair that came in two chunks become the character they stand for."""
-    text = "".join(texts)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return encodable("".join(texts))

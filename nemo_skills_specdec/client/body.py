@@ -74,15 +74,18 @@ def count_turns(messages: Sequence[Message]) -> int:
 
 
 def encode_answer(writer: BodyWriter, generation: str) -> bytes:
-    """The model's own answer, as it stands in the body of the next turn. Reasoning is never part of it."""
-    return _message(Message("assistant", generation), writer.api)
+    """The model's own answer, as it stands in the body of the next turn. Reasoning is never part of it.
+
+    Empty where the model only reasoned: servers refuse empty messages, so there is none.
+    """
+    return b"" if not generation else _message(Message("assistant", generation), writer.api)
 
 
 def turn_body(writer: BodyWriter, turns: Sequence[bytes], answers: Sequence[bytes]) -> bytes:
     """The body of turn `len(answers)`: with the answers (from `encode_answer`) to the turns before it."""
     pieces = [turns[0]]
     for answer, turn in zip(answers, turns[1:], strict=False):
-        pieces += (answer, turn)
+        pieces += (answer, turn) if answer else (turn,)
     closing = b'"' if turns[0].startswith(b'"') else b""
     return writer.head + writer.separator.join(pieces) + closing + writer.tail
 

@@ -11,6 +11,7 @@ import msgspec
 
 from nemo_skills_specdec.records import Outcome
 from nemo_skills_specdec.redaction import redacted
+from nemo_skills_specdec.shown import encodable
 
 MAX_LENGTH = 300
 """Characters of a server's message that are kept."""
@@ -18,7 +19,7 @@ MAX_LENGTH = 300
 
 def one_line(text: str, secrets: Sequence[str] = ()) -> str:
     """The text on one line, without secrets, and cut to `MAX_LENGTH` characters."""
-    text = redacted(text, secrets)
+    text = redacted(encodable(text), secrets)
     text = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."
 
@@ -54,7 +55,8 @@ def status_fault(status: int, body: bytes, location: str | None) -> str:
 def stream_fault(frames: Sequence[bytes], done: bool) -> str | None:
     """Why a stream is no complete answer, looking only at what is cheap to look at; None if it seems complete.
 
-    An error object stands at the end of what came. Without `[DONE]`, a finish reason says that the answer is complete.
+    An error object stands at the end of what came. An answer is complete with a finish reason, or with usage and
+    `[DONE]` where a server gives no reason.
     """
     if not frames:
         return "the stream ended without an answer"
@@ -62,6 +64,7 @@ def stream_fault(frames: Sequence[bytes], done: bool) -> str | None:
         number = next(n for n, frame in enumerate(frames) if frame[:1] != b"{" or frame[-1:] != b"}")
         return f"chunk {number} of the stream is not JSON"
     finished: str | None = None
+    counted = False
     for frame in reversed(frames):
         try:
             chunk = decode_object(frame)
@@ -69,8 +72,11 @@ def stream_fault(frames: Sequence[bytes], done: bool) -> str | None:
             return f"a chunk of the stream is not JSON ({error})"
         if (fault := error_object(chunk)) is not None:
             return fault
+        counted = counted or isinstance(chunk.get("usage"), dict)
         if (finished := _finish_reason(chunk)) is not None:
             break
+        if done and counted and chunk.get("choices"):
+            return None
     if finished == "abort":
         return "the server aborted the request (finish_reason abort)"
     if finished is None:
@@ -97,6 +103,8 @@ def decode_object(data: bytes) -> dict[str, Any]:
     """
     try:
         value = msgspec.json.decode(data)
+    except RecursionError as error:
+        raise ValueError("too deeply nested") from error
     except (msgspec.DecodeError, UnicodeDecodeError):
         try:
             value = json.loads(data)

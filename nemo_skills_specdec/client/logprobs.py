@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 
 from nemo_skills_specdec.records import GeneratedToken
+from nemo_skills_specdec.shown import encodable
 
 _Pair = tuple[str, float]
 
@@ -48,15 +50,22 @@ def token_logprobs(choice: dict[str, Any]) -> list[GeneratedToken]:
     if not len(told.tokens) == len(told.token_logprobs) == len(alternatives):
         return []
     return [
-        GeneratedToken(token, logprob, _best((top or {}).items()))
+        GeneratedToken(encodable(token), _finite(logprob), _best((top or {}).items()))
         for token, logprob, top in zip(told.tokens, told.token_logprobs, alternatives, strict=True)
         if logprob is not None
     ]
 
 
 def _chat_token(token: ChatAlternative) -> GeneratedToken:
-    return GeneratedToken(token.token, token.logprob, _best((a.token, a.logprob) for a in token.top_logprobs))
+    best = _best((a.token, a.logprob) for a in token.top_logprobs)
+    return GeneratedToken(encodable(token.token), _finite(token.logprob), best)
 
 
 def _best(pairs: Any) -> tuple[_Pair, ...]:
-    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
+    clean = [(encodable(token), _finite(logprob)) for token, logprob in pairs]
+    return tuple(sorted(clean, key=lambda pair: -pair[1]))
+
+
+def _finite(logprob: float) -> float:
+    """JSON has no infinity; engines write this number for it."""
+    return logprob if math.isfinite(logprob) else -9999.0
