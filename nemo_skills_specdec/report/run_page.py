@@ -11,6 +11,7 @@ from nemo_skills_specdec import __version__
 from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.run import load_result, output_lines
 from nemo_skills_specdec.measurement.run_directory import Manifest
+from nemo_skills_specdec.records import Acceptance
 from nemo_skills_specdec.report.answers import PromptLine, read_answers
 from nemo_skills_specdec.report.configurations import benchmark_of, length_interval
 from nemo_skills_specdec.report.page import Headline, Page, PageTable, Section, ShellLine
@@ -18,6 +19,7 @@ from nemo_skills_specdec.report.plot import UNKNOWN, Kind, value_text
 from nemo_skills_specdec.report.run_plots import acceptance_plots
 from nemo_skills_specdec.report.speed_plots import speed_plots
 from nemo_skills_specdec.report.speed_tables import speed_tables
+from nemo_skills_specdec.report.terminal import reached_rates
 from nemo_skills_specdec.statistics import Average, Interval
 
 SOURCES = {
@@ -178,9 +180,10 @@ def _numbers(evaluation: Evaluation) -> Section:
 def _category_table(evaluation: Evaluation) -> PageTable:
     parts = {**evaluation.categories, "all, pooled": evaluation.overall}
     positions = max((len(p.acceptance.conditional_acceptance_rates or ()) for p in parts.values()), default=0)
+    letter = "c" if reached_rates(evaluation.overall.acceptance) is None else "r"
     rows = []
     for name, part in parts.items():
-        acceptance, conditional = part.acceptance, part.acceptance.conditional_acceptance_rates or ()
+        acceptance, conditional = part.acceptance, _conditional(part.acceptance, letter)
         user, ttft = part.speed.user_tokens_per_second, part.speed.ttft_seconds
         rows.append(
             [
@@ -197,9 +200,15 @@ def _category_table(evaluation: Evaluation) -> PageTable:
             ]
         )
     head = ["category", "prompts", "failed", "D", "AL", "95 % interval", "AR"]
-    head += [*(f"c{i + 1}" for i in range(positions)), "tok/s per user", "TTFT"]
+    head += [*(f"{letter}{i + 1}" for i in range(positions)), "tok/s per user", "TTFT"]
     note = f"Source: {SOURCES[evaluation.overall.acceptance.source]}. Speeds and TTFT are medians."
     return PageTable(title="By category", head=head, rows=rows, note=note)
+
+
+def _conditional(acceptance: Acceptance, letter: str) -> Sequence[float | None]:
+    """c_i, or r_i of the steps that drafted the position."""
+    reached = acceptance.reached_conditional_acceptance_rates if letter == "r" else None
+    return reached or acceptance.conditional_acceptance_rates or ()
 
 
 def _averages_table(evaluation: Evaluation) -> PageTable:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nemo_skills_specdec.measurement.result import Part
 from nemo_skills_specdec.measurement.speed import Goodput, Percentiles, Speed
 from nemo_skills_specdec.report.page import PageTable
 from nemo_skills_specdec.report.plot import Kind, value_text
+from nemo_skills_specdec.report.terminal import percentile
+
+_ALWAYS = ("50", "90", "95", "99")
 
 
 def speed_tables(part: Part) -> list[PageTable]:
@@ -62,23 +63,17 @@ def _latency_table(title: str, speed: Speed) -> PageTable:
         ("tok/s per user", speed.user_tokens_per_second, "speed"),
     ]
     known = [(name, told, kind) for name, told, kind in named if told is not None]
-    others = list(dict.fromkeys(name for _, told, _ in known for name in told.others if name not in _ALWAYS))
+    asked = {name for _, told, _ in known for name in told.others}
+    names = sorted({*_ALWAYS, *asked}, key=float)
     rows = [
         [
             name,
-            *(value_text(value, kind) for value in (told.mean, told.standard_deviation, *_always(told))),
-            *(value_text(told.others.get(other), kind) for other in others),
+            *(value_text(value, kind) for value in (told.mean, told.standard_deviation)),
+            *(value_text(percentile(told, name), kind) for name in names),
             value_text(told.over, "count"),
         ]
         for name, told, kind in known
     ]
-    head = ["figure", "mean", "SD", *(f"p{name}" for name in (*_ALWAYS, *others)), "values"]
+    head = ["figure", "mean", "SD", *(f"p{name}" for name in names), "values"]
     note = "A chunk holds several tokens under speculation, so the time between chunks is not that between tokens."
     return PageTable(title=title, head=head, rows=rows, note=note)
-
-
-_ALWAYS = ("50", "90", "95", "99")
-
-
-def _always(told: Percentiles) -> Sequence[float | None]:
-    return (told.p50, told.p90, told.p95, told.p99)

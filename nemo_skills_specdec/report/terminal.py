@@ -1,4 +1,4 @@
-"""The result of a run as a table for a terminal of 80 columns."""
+"""The result of a run as a table for a terminal of 80 columns, or of 120 with more in it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from nemo_skills_specdec.measurement.speed import Goodput, Percentiles, Speed, S
 from nemo_skills_specdec.records import Acceptance, Finding, Severity
 from nemo_skills_specdec.statistics import Average, Interval
 
+WIDE = 120
+"""Columns of a terminal from which on tables show more."""
+WIDE_POSITIONS = 6
 SHOWN_POSITIONS = 4
 """Conditional rates in the table; more do not fit into 80 columns, and all of them stand below it."""
 _MARKS: dict[Severity, tuple[str, str]] = {
@@ -33,14 +36,14 @@ _SOURCES = {
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Prints tables, averages, speed and findings."""
-    console.print(render_evaluation(evaluation))
+    console.print(render_evaluation(evaluation, wide=console.width >= WIDE))
 
 
-def render_evaluation(evaluation: Evaluation) -> RenderableType:
-    """Everything a person wants to see of a run."""
+def render_evaluation(evaluation: Evaluation, *, wide: bool = False) -> RenderableType:
+    """Everything a person wants to see of a run, in `WIDE` columns or in 80."""
     overall = evaluation.overall
     return Group(
-        category_table(evaluation),
+        category_table(evaluation, wide=wide),
         Text(f"source: {_SOURCES[overall.acceptance.source]}"),
         *_averages_over(evaluation),
         *_positions(overall.acceptance),
@@ -53,23 +56,34 @@ def render_evaluation(evaluation: Evaluation) -> RenderableType:
     )
 
 
-def category_table(evaluation: Evaluation) -> Table:
-    """Per category D, AL with its interval, AR, conditional rates, speed; then the three averages."""
+def category_table(evaluation: Evaluation, *, wide: bool = False) -> Table:
+    """Per category D, AL with its interval, AR, conditional rates, speed; then the three averages.
+
+    Args:
+        wide: with the numbers of prompts and failures, more positions and the slowest answers.
+    """
     parts = evaluation.categories
     positions = max((len(p.acceptance.conditional_acceptance_rates or ()) for p in parts.values()), default=0)
-    shown = min(positions, SHOWN_POSITIONS)
+    shown = min(positions, WIDE_POSITIONS if wide else SHOWN_POSITIONS)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("category", overflow="ellipsis", no_wrap=True, max_width=14)
+    table.add_column("category", overflow="ellipsis", no_wrap=True, max_width=20 if wide else 14)
     letter = "r" if reached_rates(evaluation.overall.acceptance) is not None else "c"
-    for name in ("D", "AL", "95% CI", "AR%", *(f"{letter}{i + 1}" for i in range(shown)), "tok/s", "TTFT"):
+    more, slowest = (("prompts", "failed"), ("TTFT p99",)) if wide else ((), ())
+    rates = [f"{letter}{i + 1}" for i in range(shown)]
+    for name in (*more, "D", "AL", "95% CI", "AR%", *rates, "tok/s", "TTFT", *slowest):
         table.add_column(name, justify="right", no_wrap=True)
+
+    def cells(part: Part) -> list[str]:
+        numbers = [str(part.num_prompts), str(part.num_failed)] if wide else []
+        return [*numbers, *_cells(part.acceptance, shown, letter), *_speed_cells(part.speed, slowest=wide)]
+
     for name, part in parts.items():
-        table.add_row(Text(name), *_cells(part.acceptance, shown, letter), *_speed_cells(part.speed))
+        table.add_row(Text(name), *cells(part))
     overall, averages = evaluation.overall, evaluation.averages
     table.add_section()
-    table.add_row("pooled", *_cells(overall.acceptance, shown, letter), *_speed_cells(overall.speed), style="bold")
+    table.add_row("pooled", *cells(overall), style="bold")
     for name, average in (("request mean", averages.request_mean), ("category macro", averages.category_macro)):
-        table.add_row(name, *_average_cells(average), *[""] * (shown + 2))
+        table.add_row(name, *[""] * len(more), *_average_cells(average), *[""] * (shown + 2 + len(slowest)))
     return table
 
 
@@ -111,9 +125,10 @@ def _average_cells(average: Average) -> list[str]:
     ]
 
 
-def _speed_cells(speed: Speed) -> list[str]:
+def _speed_cells(speed: Speed, *, slowest: bool) -> list[str]:
     user, ttft = speed.user_tokens_per_second, speed.ttft_seconds
-    return [_speed_number(user.p50) if user else _UNKNOWN, _milliseconds(ttft.p50) if ttft else _UNKNOWN]
+    cells = [_speed_number(user.p50) if user else _UNKNOWN, _milliseconds(ttft.p50) if ttft else _UNKNOWN]
+    return [*cells, _milliseconds(ttft.p99) if ttft else _UNKNOWN] if slowest else cells
 
 
 def _positions(acceptance: Acceptance) -> list[Text]:

@@ -6,8 +6,8 @@ from nemo_skills_specdec.records import Finding, RequestRecord
 from nemo_skills_specdec.report.terminal import print_evaluation
 
 
-def shown(records, findings=(), reading=None):
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+def shown(records, findings=(), reading=None, width=80):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     print_evaluation(
         evaluation_of("mini", Measured(records=records, reading=reading, wall_seconds=2.0), {}, findings=findings),
         console,
@@ -91,3 +91,13 @@ def test_every_average_says_over_how_many_of_how_many():
     answers[0].counts = counts_from_histogram((0,), num_draft_tokens=0)
     text = shown(answers)
     assert "over 6 of 6 requests (pooled), 5 of 6 (request mean), 2 of 2 (category macro)" in text
+
+
+def test_a_hundred_and_twenty_columns_show_more_and_hold_it():
+    text = shown(
+        records((10_000, 5_000, 4_000, 3_000, 2_000, 1_000, 500, 250), "summarization_of_long_text"), width=120
+    )
+    assert max(len(row) for row in text.splitlines()) <= 120
+    head = text.splitlines()[0].split()
+    assert head[:3] == ["category", "prompts", "failed"]
+    assert head[-5:] == ["c6", "tok/s", "TTFT", "TTFT", "p99"]
