@@ -1,8 +1,9 @@
 """What clients cost and how true their times are, against a server that logs when it really wrote.
 
-    python performance/clients.py                                        this client, a C reader and wrk
-    python performance/clients.py --peers PY --sglang-wheel FILE.whl     and what is installed for the interpreter PY
-                                                                         (vLLM, guidellm, aiperf), SGLang's Rust client
+    python performance/clients.py                                           this client, a C reader and wrk
+    python performance/clients.py --peers PY PY --sglang-wheel FILE.whl     and what is installed for each interpreter
+                                                                            (vLLM, guidellm, aiperf, SGLang), and the
+                                                                            Rust client in SGLang's wheel
 
 Every load is run `--repeats` times, clients in turn, one at a time, each in a process of its own, against one server in
 C (`server.c`). CPU is that of the client's process and of what it started and waited for, less the CPU of the same
@@ -126,8 +127,8 @@ def _exchange(frame: bytes) -> Any:
 class Bench:
     """The files that all runs need, and how each client is called."""
 
-    def __init__(self, folder: Path, peers: str | None, wheel: Path | None) -> None:
-        self.folder, self.peers = folder, peers
+    def __init__(self, folder: Path, peers: list[str], wheel: Path | None) -> None:
+        self.folder, self.python = folder, {}
         for name in ("server", "reader"):
             subprocess.run(["cc", "-O2", "-o", folder / name, HERE / f"{name}.c"], check=True, capture_output=True)
         self.clients = ["reader", "ours"]
@@ -142,11 +143,12 @@ class Bench:
                 name = next(name for name in archive.namelist() if "/_bench." in name and name.endswith(".so"))
                 self.rust = Path(archive.extract(name, folder))
             self.clients.append("sglang-rust")
-        if peers is not None:
-            for name in ("vllm", "guidellm", "aiperf"):
-                if (Path(peers).parent / name).exists():
+        for python in peers:
+            for name in ("vllm", "guidellm", "aiperf", "sglang"):
+                if (Path(python).parent / name).exists():
                     self.clients.append(name)
-        if wheel is not None or peers is not None:
+                    self.python[name] = python
+        if wheel is not None or peers:
             self.write_tokenizer()
 
     def write_tokenizer(self) -> None:
@@ -178,13 +180,21 @@ class Bench:
         """How a client is called; None where it cannot do that."""
         lines, talks = self.prompts(requests)
         tokenizer, out = str(self.folder / "tokenizer"), str(self.folder / "out.json")
-        beside = Path(self.peers).parent if self.peers else Path()
+        beside = Path(self.python.get(client, "")).parent
         if client == "reader":
             return [str(self.folder / "reader"), url.rsplit(":", 1)[1], str(streams), str(requests), str(streamed)]
         if client == "ours":
             return [sys.executable, __file__, "--ours", url, str(streams), str(requests), str(streamed)]
         if client == "wrk":
             return None
+        sglang = [
+            *("--backend", "vllm-chat", "--base-url", url, "--model", "m", "--dataset-name", "sharegpt"),
+            *("--dataset-path", str(talks), "--sharegpt-output-len", MAX_TOKENS, "--num-prompts", str(requests)),
+            *("--max-concurrency", str(streams), "--output-file", out, "--disable-tqdm"),
+            *([] if streamed else ["--disable-stream"]),
+        ]
+        if client == "sglang":
+            return [self.python[client], "-m", "sglang.bench_serving", "--tokenizer", tokenizer, *sglang]
         if client == "sglang-rust":
             code = (
                 "import importlib.machinery as m, importlib.util as u, sys\n"
@@ -192,13 +202,8 @@ class Bench:
                 "bench = u.module_from_spec(u.spec_from_loader(loader.name, loader)); loader.exec_module(bench)\n"
                 "bench.run_argv(['sglang-bench', *sys.argv[1:]])"
             )
-            return [
-                *(sys.executable, "-c", code, "--tokenizer", f"{tokenizer}/tokenizer.json", "--disable-retokenize"),
-                *("--backend", "vllm-chat", "--base-url", url, "--model", "m", "--dataset-name", "sharegpt"),
-                *("--dataset-path", str(talks), "--sharegpt-output-len", MAX_TOKENS, "--num-prompts", str(requests)),
-                *("--max-concurrency", str(streams), "--output-file", out, "--disable-tqdm"),
-                *([] if streamed else ["--disable-stream"]),
-            ]
+            own = ["--tokenizer", f"{tokenizer}/tokenizer.json", "--disable-retokenize"]
+            return [sys.executable, "-c", code, *own, *sglang]
         if client == "vllm":
             return [
                 *(
@@ -246,7 +251,7 @@ class Bench:
         """The mean TTFT in ms that a client reports."""
         out = self.folder / "out.json"
         try:
-            if client == "sglang-rust":
+            if client in ("sglang", "sglang-rust"):
                 return float(json.loads(out.read_text().splitlines()[-1])["mean_ttft_ms"])
             if client == "vllm":
                 return float(json.loads(out.read_text())["mean_ttft_ms"])
@@ -373,7 +378,7 @@ def report(load: Load, runs: dict[str, list[dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", help="the interpreter of an environment that holds other clients")
+    parser.add_argument("--peers", nargs="*", default=[], help="interpreters of environments that hold other clients")
     parser.add_argument("--sglang-wheel", type=Path, help="SGLang's wheel, which holds its Rust client")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs")
