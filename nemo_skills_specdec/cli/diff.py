@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._choices import ServerType
 from nemo_skills_specdec.cli._streams import write_json
-from nemo_skills_specdec.cli.eval import ServerType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nemo_skills_specdec.cli._choices import ServerType
 from nemo_skills_specdec.cli._engine_options import TlsFlags
 from nemo_skills_specdec.cli._streams import write_json, write_line
-from nemo_skills_specdec.cli.eval import ServerType
 from nemo_skills_specdec.option_groups import spread
 
 if TYPE_CHECKING:

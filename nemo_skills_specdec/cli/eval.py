@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nemo_skills_specdec.cli._choices import ServerType
 from nemo_skills_specdec.cli._engine_options import (
     EngineFlags,
     MethodChoice,
@@ -32,7 +33,6 @@ SERVER, REQUEST, LOAD, OUTPUT, OWN = (
 )
 
 
-ServerType = Literal["vllm", "sglang", "llamacpp", "trtllm"]
 Launch = Literal["embedded", "llamacpp", "vllm", "sglang"]
 
 OWN_METHODS: dict[str, MethodName] = {"embedded": "draft_model", "llamacpp": "ngram"}

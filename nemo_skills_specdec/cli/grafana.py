@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nemo_skills_specdec.cli._choices import ServerType
 from nemo_skills_specdec.cli._streams import write_line
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import one_of

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nemo_skills_specdec.measurement.result import Evaluation, Part
-from nemo_skills_specdec.measurement.speed import Goodput, Percentiles, Speed, SteadyState
-from nemo_skills_specdec.records import Acceptance, Finding, Severity
-from nemo_skills_specdec.statistics import Average, Interval
+if TYPE_CHECKING:
+    from nemo_skills_specdec.measurement.result import Evaluation, Part
+    from nemo_skills_specdec.measurement.speed import Goodput, Percentiles, Speed, SteadyState
+    from nemo_skills_specdec.records import Acceptance, Finding, Severity
+    from nemo_skills_specdec.statistics import Average, Interval
 
 WIDE = 120
 """Columns of a terminal from which on tables show more."""

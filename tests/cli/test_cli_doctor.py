@@ -12,7 +12,7 @@ from typing import get_args
 from typer.testing import CliRunner, Result
 
 from nemo_skills_specdec.cli import app
-from nemo_skills_specdec.cli.eval import ServerType
+from nemo_skills_specdec.cli._choices import ServerType
 from nemo_skills_specdec.engines.registry import ENGINES
 from nemo_skills_specdec.errors import ServerError
 
