@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
-from nemo_skills_specdec.cli._choices import ServerType
 from nemo_skills_specdec.cli._streams import write_line
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.option_groups import one_of
 
 GrafanaEngine = Literal["vllm", "sglang", "llamacpp"]
+MeteredEngine = Literal["vllm", "sglang", "llamacpp"]
+"""Engines whose counters have been compared with a real Prometheus' view of them."""
+
 DASHBOARD, RULES = "specdec-dashboard.json", "specdec-rules.yml"
 
 
@@ -31,8 +33,6 @@ def grafana(
     min_al: Annotated[float, typer.Option(min=1.0, help="Acceptance length below which an alert fires.")] = 1.5,
 ) -> None:
     """Write a Grafana dashboard to import, and recording and alerting rules for Prometheus."""
-    from typing import get_args
-
     from nemo_skills_specdec.files import pretty, write_atomically
     from nemo_skills_specdec.grafana.dashboard import dashboard
     from nemo_skills_specdec.grafana.rules import rules_yaml

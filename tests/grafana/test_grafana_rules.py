@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from nemo_skills_specdec.cli import app
+from nemo_skills_specdec.cli.grafana import MeteredEngine
 from nemo_skills_specdec.grafana.dashboard import dashboard
 from nemo_skills_specdec.grafana.queries import queries_of
 from nemo_skills_specdec.grafana.rules import counts, rates, rules_yaml
@@ -29,6 +31,13 @@ def test_an_acceptance_length_is_a_ratio_of_sums_of_rates() -> None:
         "1 + sum by (job, model_name) (specdec_accepted_tokens_low:rate5m)"
         " / (sum by (job, model_name) (specdec_drafts:rate5m) > 0)"
     )
+
+
+@pytest.mark.parametrize("engine", get_args(MeteredEngine))
+def test_every_engine_on_offer_has_queries_for_its_acceptance(engine: str) -> None:
+    told = queries_of(engine, "", "5m")
+    assert f"rate({engine}:" in told.drafts
+    assert f"rate({engine}:" in told.accepted_low
 
 
 def test_exact_engines_have_one_line_and_sglang_has_two() -> None:
