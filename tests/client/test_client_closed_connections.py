@@ -70,3 +70,20 @@ def test_a_request_that_was_worked_on_before_its_kept_connection_broke_is_not_re
     assert first.error is None
     assert second.error == "the server closed the connection without answering"
     assert len(received) == 2
+
+
+def test_a_request_that_met_a_connection_about_to_be_closed_is_sent_again_and_counted():
+    received = []
+
+    async def serve(reader, writer):
+        received.append(await read_request(reader))
+        writer.write(HEAD + f"{len(ANSWER):x}\r\n".encode() + ANSWER + b"\r\n0\r\n\r\n")
+        # The server has decided to close; the next request is already on its way and is not looked at.
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readexactly(1)
+        writer.transport.abort()
+
+    first, second = ask_server(serve, turns=2).exchanges
+    assert (first.error, second.error) == (None, None)
+    assert (first.num_resends, second.num_resends) == (0, 1)
+    assert len(received) == 2
