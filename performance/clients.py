@@ -1,9 +1,13 @@
 """What clients cost and how true their times are, against a server that logs when it really wrote.
 
-    python performance/clients.py                                           this client, a C reader and wrk
-    python performance/clients.py --peers PY PY --sglang-wheel FILE.whl     and what is installed for each interpreter
+    python performance/clients.py --output clients.md                       this client, a C reader and wrk
+    python performance/clients.py --output clients.md --peers PY PY --sglang-wheel FILE.whl
+                                                                            and what is installed for each interpreter
                                                                             (vLLM, guidellm, aiperf, SGLang), and the
                                                                             Rust client in SGLang's wheel
+
+About 6 minutes without peers on two quiet cores, 11 with them: peers run `--peer-loads` only, once, with a fifth of the
+requests where those are short; their cost is by request and by chunk. At the end stands what of the promises holds.
 
 Every load is run `--repeats` times, clients in turn, one at a time, each in a process of its own, against one server in
 C (`server.c`). CPU is that of the client's process and of what it started and waited for, less the CPU of the same
@@ -16,7 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import platform
 import resource
 import shutil
 import statistics
@@ -26,11 +32,16 @@ import tempfile
 import time
 import urllib.request
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 MAX_TOKENS = "400"
+OWN = ("reader", "ours", "wrk")
+"""The clients that are quick to start; the others are peers."""
+TTFT_MEDIAN_MS, TTFT_P99_MS = 1.0, 5.0
+"""How far off TTFT and end-to-end times may be."""
 _ENOUGH_CHUNKS = 2000
 """With fewer, the cost of chunks drowns in that of starting up."""
 
@@ -50,6 +61,13 @@ class Load:
     ) -> None:
         self.streams, self.chunks, self.requests = streams, chunks, requests or streams
         self.interval, self.lockstep, self.streamed = interval, lockstep, streamed
+
+    def for_peers(self) -> Load:
+        """A fifth of the requests where they are short: some peers take 13 ms for one."""
+        requests = self.requests // 5 if self.requests > self.streams else self.requests
+        return Load(
+            self.streams, self.chunks, requests, interval=self.interval, lockstep=self.lockstep, streamed=self.streamed
+        )
 
     def __str__(self) -> str:
         how = ("streamed" if self.streamed else "not streamed") + (", in lockstep" if self.lockstep else "")
@@ -129,6 +147,7 @@ class Bench:
 
     def __init__(self, folder: Path, peers: list[str], wheel: Path | None) -> None:
         self.folder, self.python = folder, {}
+        self.idle: dict[tuple[str, int], float] = {}
         for name in ("server", "reader"):
             subprocess.run(["cc", "-O2", "-o", folder / name, HERE / f"{name}.c"], check=True, capture_output=True)
         self.clients = ["reader", "ours"]
@@ -292,7 +311,10 @@ def run_once(bench: Bench, client: str, url: str, load: Load) -> dict[str, Any]:
     alone = bench.command(client, url, 1, 1, load.streamed)
     assert command is not None
     assert alone is not None
-    idle, _ = timed(alone)
+    kind = client, load.streamed
+    if kind not in bench.idle:
+        bench.idle[kind] = min(timed(alone)[0] for _ in range(2 if client in OWN else 1))
+    idle = bench.idle[kind]
     get(url, "/reset")
     shutil.rmtree(bench.folder / "aiperf", ignore_errors=True)
     cpu, printed = timed(command)
@@ -346,11 +368,50 @@ def run_wrk(bench: Bench, url: str, load: Load) -> dict[str, Any]:
     return {"us_per_chunk": 1e6 * cpu / (requests * load.chunks), "us_per_request": 1e6 * cpu / requests}
 
 
-def report(load: Load, runs: dict[str, list[dict[str, Any]]]) -> None:
+def machine() -> str:
+    """What it was run on."""
+    told = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in told if "model name" in line]
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d %H:%M')}"
+    )
+
+
+def promises(kept: Sequence[tuple[Load, dict[str, list[dict[str, Any]]]]]) -> list[str]:
+    """A line a load: whether this client's times are as true as promised, and what it costs beside C."""
+    lines = ["", "### Errors of this client's times against the server's log, medians over the runs", ""]
+    lines += [
+        "| load | TTFT p50, p99 ms | end to end p50, p99 ms | within 1 and 5 ms | CPU a chunk, over C |",
+        "|---|---|---|---|---|",
+    ]
+    for load, runs in kept:
+        told = [run for run in runs.get("ours", []) if "ttft_error_ms" in run]
+        if not told or not load.streamed:
+            continue
+        pairs = [
+            [statistics.median(run[key][i] for run in told) for i in (0, 1)]
+            for key in ("ttft_error_ms", "e2e_error_ms")
+        ]
+        good = all(median <= TTFT_MEDIAN_MS and p99 <= TTFT_P99_MS for median, p99 in pairs)
+        costs = [
+            statistics.median(run["us_per_chunk"] for run in runs[name]) if runs.get(name) else math.nan
+            for name in ("ours", "reader")
+        ]
+        cells = [", ".join(f"{value:.2f}" for value in pair) for pair in pairs]
+        enough = load.requests * load.chunks >= _ENOUGH_CHUNKS
+        lines.append(
+            f"| {load} | {cells[0]} | {cells[1]} | {'yes' if good else 'NO'} "
+            f"| {f'{costs[0] / costs[1]:.2f}' if enough else ''} |"
+        )
+    return lines
+
+
+def report(load: Load, runs: dict[str, list[dict[str, Any]]], say: Callable[[str], None]) -> None:
     """One table, of medians."""
-    print(f"\n### {load}\n")
-    print("| client | us/chunk | us/request | ratio | TTFT told (true), ms | TTFT error p50, p99 | E2E error | exact |")
-    print("|---|---|---|---|---|---|---|---|")
+    say(f"\n### {load}\n")
+    say("| client | us/chunk | us/request | ratio | TTFT told (true), ms | TTFT error p50, p99 | E2E error | exact |")
+    say("|---|---|---|---|---|---|---|---|")
     floor = statistics.median(run["us_per_request"] for run in runs["reader"]) if runs.get("reader") else None
     for client, all_runs in runs.items():
         if not all_runs:
@@ -369,7 +430,7 @@ def report(load: Load, runs: dict[str, list[dict[str, Any]]]) -> None:
         costs = f"{middle('us_per_chunk'):.1f} | {cost:,.0f} | {cost / floor if floor else 0:.2f}"
         if load.requests * load.chunks < _ENOUGH_CHUNKS:
             costs = "| |"
-        print(
+        say(
             f"| {client} | {costs} "
             f"| {f'{told:.1f} ({true:.1f})' if told is not None and true is not None else ''} "
             f"| {pair('ttft_error_ms')} | {pair('e2e_error_ms')} | {', '.join('yes' if e else 'NO' for e in exact)} |"
@@ -384,6 +445,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs")
     parser.add_argument("--only", nargs="*", default=[], help="run these clients only")
     parser.add_argument("--loads", nargs="*", type=int, help="run these loads only, by number from 0")
+    parser.add_argument("--peer-loads", nargs="*", type=int, default=[2, 8], help="the loads that peers run")
+    parser.add_argument("--output", type=Path, help="write the tables to this file too, as Markdown")
     parser.add_argument("--json", type=Path, help="write every run to this file")
     parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -391,7 +454,14 @@ def main() -> None:
         url, *numbers = arguments.ours
         ours(url, *map(int, numbers))
         return
-    kept = []
+    kept: list[tuple[Load, dict[str, list[dict[str, Any]]]]] = []
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    say(machine())
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), arguments.peers, arguments.sglang_wheel)
         for number, load in enumerate(loads(arguments.scale)):
@@ -404,21 +474,31 @@ def main() -> None:
             wanted = [client for client in bench.clients if not arguments.only or client in arguments.only]
             if load.interval or not load.streamed:
                 wanted = [client for client in wanted if client != "wrk"]
+            if number not in arguments.peer_loads:
+                wanted = [client for client in wanted if client in OWN]
             runs: dict[str, list[dict[str, Any]]] = {client: [] for client in wanted}
             try:
-                for _ in range(arguments.repeats):
+                for repeat in range(arguments.repeats):
                     for client in wanted:
+                        if repeat and client not in OWN:
+                            continue
                         try:
-                            runs[client].append(run_once(bench, client, url, load))
+                            runs[client].append(
+                                run_once(bench, client, url, load if client in OWN else load.for_peers())
+                            )
                         except (RuntimeError, subprocess.TimeoutExpired) as error:
                             print(f"{client} failed: {error}", file=sys.stderr)
             finally:
                 server.kill()
                 server.wait()
-            report(load, runs)
-            kept.append({"load": str(load), "runs": runs})
+            report(load, runs, say)
+            kept.append((load, runs))
+    for line in promises(kept):
+        say(line)
+    if arguments.output:
+        arguments.output.write_text("\n".join(lines) + "\n")
     if arguments.json:
-        arguments.json.write_text(json.dumps(kept, indent=1))
+        arguments.json.write_text(json.dumps([{"load": str(load), "runs": runs} for load, runs in kept], indent=1))
 
 
 if __name__ == "__main__":
