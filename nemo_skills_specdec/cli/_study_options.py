@@ -91,7 +91,7 @@ class LoadFlags(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         typer.Option(
             "--fresh-cache",
-            help="Empty the prefix cache of a running server before each run; it is before repetitions.",
+            help="Empty a running server's prefix cache before each run; repetitions always do.",
             rich_help_panel=LOAD,
         ),
     ] = False

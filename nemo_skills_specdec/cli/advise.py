@@ -31,7 +31,7 @@ def advise(
     seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap intervals and simulation.")] = 0,
     run_next: Annotated[
         bool,
-        typer.Option("--run-next", help="Make the runs that would make the advice surer, then advise again."),
+        typer.Option("--run-next", help="Make the runs that would firm up the advice, then advise again."),
     ] = False,
     output_dir: Annotated[Path | None, typer.Option(help="Write advice.json into this folder.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print advice.json on stdout and nothing else.")] = False,

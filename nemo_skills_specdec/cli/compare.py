@@ -83,7 +83,7 @@ def compare(
     ] = Undecided.passes,
     slo: Annotated[
         str | None,
-        typer.Option(help="Compare the share of requests within these bounds too, e.g. ttft=200ms,tpot=30ms."),
+        typer.Option(help="Also compare goodput under these bounds, e.g. ttft=200ms,tpot=30ms."),
     ] = None,
     outputs: Annotated[
         bool, typer.Option("--outputs", help="Compare answers too: is speculation lossless?", rich_help_panel=ANSWERS)

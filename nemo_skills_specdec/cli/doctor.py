@@ -41,11 +41,9 @@ def doctor(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     nemo_skills: Annotated[
         bool,
-        typer.Option("--nemo-skills", help="Look at the NeMo-Skills that is installed here."),
+        typer.Option("--nemo-skills", help="Inspect the NeMo-Skills installed here."),
     ] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="Cluster config of NeMo-Skills that jobs will use, as ns takes it.")
-    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="NeMo-Skills cluster config of the jobs, as for ns.")] = None,
     config_dir: Annotated[
         Path | None,
         typer.Option("--config-dir", "--config_dir", help="Folder of cluster configs. Default: as ns."),

@@ -169,7 +169,7 @@ def eval_command(
         bool,
         typer.Option(
             "--steady-state",
-            help="Give speed also without ramp-up and tail, when fewer than --concurrency were in flight.",
+            help="Also report speed without ramp-up and tail (fewer than --concurrency in flight).",
             rich_help_panel=OUTPUT,
         ),
     ] = False,

@@ -38,7 +38,7 @@ def grafana(
     from nemo_skills_specdec.grafana.rules import rules_yaml
 
     if not re.fullmatch(r"[1-9]\d*[smhd]", window):
-        raise UsageError(f"--window {window!r} is no duration of Prometheus; write e.g. 90s, 5m or 1h")
+        raise UsageError(f"--window {window!r} is not a Prometheus duration; write e.g. 90s, 5m or 1h")
     engines = list(dict.fromkeys(engine or get_args(GrafanaEngine)))
     files = {
         DASHBOARD: pretty(dashboard(engines)),

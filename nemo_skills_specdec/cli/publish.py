@@ -15,7 +15,7 @@ Target = Literal["wandb", "mlflow", "openmetrics"]
 
 def publish(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
-    to: Annotated[Target, typer.Option("--to", help="Weights & Biases, MLflow, or a text that Prometheus takes.")],
+    to: Annotated[Target, typer.Option("--to", help="Weights & Biases, MLflow, or text for Prometheus.")],
     project: Annotated[str, typer.Option(help="Project (wandb) or experiment (mlflow).")] = "ns-specdec",
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: that of its directory.")] = None,
     output: Annotated[Path | None, typer.Option(help="openmetrics: write this file instead of stdout.")] = None,

@@ -175,5 +175,5 @@ def _seconds(text: str, option: str) -> float:
     hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found is not None else (0.0, 0.0, 0.0)
     total = 3600 * hours + 60 * minutes + seconds
     if total <= 0:
-        raise UsageError(f"{option} {text!r} is no duration; write e.g. 90s, 5m, 1h or 1h30m")
+        raise UsageError(f"{option} {text!r} is not a duration; write e.g. 90s, 5m, 1h or 1h30m")
     return total

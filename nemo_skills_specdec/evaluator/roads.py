@@ -77,9 +77,9 @@ def read_cluster(name: str, config_dir: Path | None) -> ClusterConfig:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name the folder with --config-dir") from error
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML ({' '.join(str(error).split())})") from error
+        raise UsageError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(told, Mapping) or not isinstance(told.get("executor"), str):
-        raise UsageError(f"{path} is no cluster config: it names no executor")
+        raise UsageError(f"{path} is not a cluster config: it names no executor")
     mounts = [tuple(str(mount).split(":")[:2]) for mount in told.get("mounts") or ()]
     return ClusterConfig(
         name=name,

@@ -246,12 +246,12 @@ def _check_times(answered: Sequence[RequestRecord]) -> list[Finding]:
 def _at_random(answered: Sequence[RequestRecord]) -> str:
     """Whether the answers without statistics differ in kind from the others, as the end of a clause.
 
-    vLLM leaves the statistics out of answers that a stop string ended: the others are then no random part.
+    vLLM leaves the statistics out of answers that a stop string ended: the rest is then not a random sample.
     """
     ends = {kind: {r.finish_reason for r in answered if (r.counts is None) == kind} for kind in (True, False)}
     if len(ends[True]) != 1 or ends[True] <= ends[False]:
         return ""
-    return f" (all of them ended by {next(iter(ends[True]))!r}, so the others are no random part)"
+    return f" (all of them ended by {next(iter(ends[True]))!r}, so the rest is not a random sample)"
 
 
 def _has_steps(counts: AcceptanceCounts) -> bool:

@@ -70,7 +70,7 @@ def check_prompt_cache(records: Sequence[RequestRecord], cache: PromptCache | No
             code="prompts_cached",
             severity="warning",
             message=f"{cache.cached_tokens} of {cache.prompt_tokens} prompt tokens ({100 * cache.fraction:.0f} %) came "
-            f"from the server's prefix cache{turns}: TTFT is that of prompts which the server has seen before; "
+            f"from the server's prefix cache{turns}: TTFT is that of prompts the server had seen before; "
             "--fresh-cache empties the cache before the run.",
             numbers={"cached": cache.cached_tokens, "prompt_tokens": cache.prompt_tokens, "own_turns": own},
         )

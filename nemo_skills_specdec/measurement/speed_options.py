@@ -60,7 +60,7 @@ def parse_slo(text: str) -> Slo:
         match = _BOUND.fullmatch(part.strip())
         name = f"{match['name'].lower()}_seconds" if match is not None else ""
         if match is None or name not in Slo.__struct_fields__ or name in found or float(match["value"]) <= 0:
-            raise UsageError(f"--slo {part.strip()!r} is no bound; write e.g. ttft=200ms,tpot=30ms,e2e=5s")
+            raise UsageError(f"--slo {part.strip()!r} is not a bound; write e.g. ttft=200ms,tpot=30ms,e2e=5s")
         found[name] = float(match["value"]) * _UNITS[match["unit"]]
     return Slo(**found)
 
@@ -76,5 +76,5 @@ def parse_percentiles(text: str) -> list[float]:
     except ValueError:
         values = []
     if not values or not all(math.isfinite(value) and 0 <= value <= 100 for value in values):
-        raise UsageError(f"--percentiles {text!r} are no percentiles; write e.g. 50,90,99")
+        raise UsageError(f"--percentiles {text!r} are not percentiles; write e.g. 50,90,99")
     return values

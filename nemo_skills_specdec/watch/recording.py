@@ -96,10 +96,10 @@ def read_recording(path: Path) -> Recording:
         try:
             line = decoder.decode(text)
         except JSON_ERRORS as error:
-            torn, broken = torn + 1, f"{path}:{number} is no line of a recording ({error})"
+            torn, broken = torn + 1, f"{path}:{number} is not a line of a recording ({error})"
             continue
         if (broken is not None or not lines) and not isinstance(line, WatchStart):
-            raise DataError(broken or f"{path} is no recording of `watch`: its first line is not the start of one")
+            raise DataError(broken or f"{path} is not a recording of `watch`: its first line does not start one")
         broken = None
         lines.append(line)
     if not lines:

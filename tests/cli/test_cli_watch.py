@@ -126,7 +126,7 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("http://a", "--for", "soon"), "--for 'soon' is no duration; write e.g. 90s, 5m, 1h or 1h30m"),
+        (("http://a", "--for", "soon"), "--for 'soon' is not a duration; write e.g. 90s, 5m, 1h or 1h30m"),
         (("http://a", "http://a/metrics", "--for", "1s"), "a URL is given twice; give every server once"),
         (("http://a", "--within", "5m"), "--within is about --min-al; give both"),
     ],

@@ -72,4 +72,4 @@ def test_the_command_writes_both_files_and_prints_their_paths(tmp_path: Path) ->
 @pytest.mark.parametrize("window", ["5", "5 m", "0m", "5x"])
 def test_a_window_that_prometheus_does_not_know_is_refused(window: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["grafana", "--output-dir", str(tmp_path), "--window", window])
-    assert "is no duration of Prometheus" in str(done.exception)
+    assert "is not a Prometheus duration" in str(done.exception)

@@ -97,7 +97,7 @@ def test_answers_without_statistics_are_no_random_part_where_they_ended_otherwis
     stopped = [record(25 + n, counts=None, finish_reason="stop") for n in range(3)]
     (finding,) = check_records([*ended, *stopped], prompts_planned=28, interrupted=False)
     assert finding.code == "statistics_missing"
-    assert "all of them ended by 'stop', so the others are no random part" in finding.message
+    assert "all of them ended by 'stop', so the rest is not a random sample" in finding.message
     (finding,) = check_records(
         [record(99, finish_reason="stop"), *ended, *stopped], prompts_planned=29, interrupted=False
     )

@@ -56,9 +56,9 @@ def test_a_torn_last_line_is_left_out_also_when_another_watch_follows(tmp_path: 
     ("content", "said"),
     [
         (b"", "holds no recording"),
-        (b"not json\n", "is no line of a recording"),
+        (b"not json\n", "is not a line of a recording"),
         (encoded(INTERVAL), "its first line is not the start of one"),
-        (encoded(START) + b"\nbroken\n" + encoded(INTERVAL) + b"\n", ":2 is no line of a recording"),
+        (encoded(START) + b"\nbroken\n" + encoded(INTERVAL) + b"\n", ":2 is not a line of a recording"),
     ],
 )
 def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

@@ -143,7 +143,7 @@ def _against_manifest(manifest: PreparedManifest, totals: RowTotals) -> list[Fin
     if not hashes:
         findings.append(finding("no_rows", "invalid", "The file holds no row; prepare the data again."))
     for code, what, rows in (
-        ("rows_missing", "are missing that the manifest has", [key for key in expected if key not in hashes]),
+        ("rows_missing", "are missing", [key for key in expected if key not in hashes]),
         ("rows_added", "are not in the manifest", [key for key in hashes if key not in expected]),
         ("rows_changed", "differ from the manifest", _changed(manifest, totals)),
     ):
