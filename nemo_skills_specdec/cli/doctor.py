@@ -43,10 +43,12 @@ def doctor(
         bool,
         typer.Option("--nemo-skills", help="Inspect the NeMo-Skills installed here."),
     ] = False,
-    cluster: Annotated[str | None, typer.Option(help="NeMo-Skills cluster config of the jobs, as for ns.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="NeMo-Skills cluster config that jobs will use, as ns takes it.")
+    ] = None,
     config_dir: Annotated[
         Path | None,
-        typer.Option("--config-dir", "--config_dir", help="Folder of cluster configs. Default: as ns."),
+        typer.Option(help="Folder of cluster configs. Default: as ns."),
     ] = None,
 ) -> None:
     """What is this server, and where can acceptance be read? Exits with 1 if certainly nowhere.

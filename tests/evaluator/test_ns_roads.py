@@ -110,7 +110,7 @@ def test_a_cluster_config_is_read_where_it_lies(tmp_path):
 @pytest.mark.parametrize("text", ["- a list", "mounts: []", "a: [b"])
 def test_what_is_no_cluster_config_is_refused(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"c\.yaml is no "):
+    with pytest.raises(UsageError, match=r"c\.yaml is not "):
         read_cluster("c", tmp_path)
 
 

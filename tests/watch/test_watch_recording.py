@@ -57,7 +57,7 @@ def test_a_torn_last_line_is_left_out_also_when_another_watch_follows(tmp_path: 
     [
         (b"", "holds no recording"),
         (b"not json\n", "is not a line of a recording"),
-        (encoded(INTERVAL), "its first line is not the start of one"),
+        (encoded(INTERVAL), "its first line does not start one"),
         (encoded(START) + b"\nbroken\n" + encoded(INTERVAL) + b"\n", ":2 is not a line of a recording"),
     ],
 )
