@@ -9,6 +9,7 @@ those of jobs running side by side do, are joined into one. The file beside an o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,11 +93,47 @@ def write_attempts(path: Path, attempts: Attempts) -> None:
 
 def attempts_of_output(output: Path) -> list[Attempts]:
     """Everything kept about one output file: its own attempts, and those of the chunks it was merged from."""
+    return [found for path in _side_files_of(output) if (found := read_attempts(path)) is not None]
+
+
+def _side_files_of(output: Path) -> list[Path]:
     chunks = re.compile(re.escape(output.stem) + r"_chunk_\d+" + re.escape(output.suffix + SUFFIX))
     paths = [side_file(output)]
     if output.parent.is_dir():
         paths += sorted(path for path in output.parent.iterdir() if chunks.fullmatch(path.name))
-    return [found for path in paths if (found := read_attempts(path)) is not None]
+    return paths
+
+
+def attempts_beside(outputs: Collection[Path]) -> dict[str, list[JobAttempt]]:
+    """Attempts of the other outputs of the same evaluation, by benchmark; one that cannot be read is left out.
+
+    Args:
+        outputs: of one benchmark, `<evaluation>/<benchmark>/output*.jsonl`.
+    """
+    own = {path.resolve() for output in outputs for path in _side_files_of(output)}
+    found: dict[str, list[JobAttempt]] = {}
+    for evaluation in {output.absolute().parent.parent for output in outputs}:
+        for path in sorted(evaluation.glob(f"*/output*{SUFFIX}")):
+            if path.resolve() in own:
+                continue
+            try:
+                kept = read_attempts(path)
+            except DataError:
+                continue
+            if kept is not None:
+                found.setdefault(path.parent.name, []).extend(kept.attempts)
+    return found
+
+
+def side_by_side(attempts: Iterable[JobAttempt], others: Mapping[str, Sequence[JobAttempt]]) -> list[str]:
+    """Benchmarks with an attempt that used a server at the same time as one of these."""
+
+    def meet(one: JobAttempt, other: JobAttempt) -> bool:
+        apart = one.started_at > (other.ended_at or math.inf) or other.started_at > (one.ended_at or math.inf)
+        return not apart and bool({item.url for item in one.before} & {item.url for item in other.before})
+
+    ours = list(attempts)
+    return [name for name, given in others.items() if any(meet(one, other) for one in ours for other in given)]
 
 
 def close_late(attempt: JobAttempt, snapshots: Sequence[Snapshot], now: float) -> None:

@@ -20,6 +20,7 @@ from nemo_skills_specdec.errors import ServerError
 from nemo_skills_specdec.evaluator.attempts import (
     Attempts,
     JobAttempt,
+    attempts_beside,
     attempts_of_output,
     book_responses,
     close_late,
@@ -206,7 +207,7 @@ def conclude_job(output: Path, target: Target) -> Evaluation:
         book_responses(own, responses_of(rows), finished_rows=len(rows))
         write_attempts(path, own)
     records = [record for row in rows for record in records_of(row)]
-    evaluation = evaluate_seeds(output.parent.name, [records], attempts_of_output(output))
+    evaluation = evaluate_seeds(output.parent.name, [records], attempts_of_output(output), attempts_beside([output]))
     if evaluation.overall.acceptance.source is None:
         reasons = [f.message for f in evaluation.overall.acceptance.findings if f.severity == "invalid"]
         cures = f"; {_cures(own.server)}" if own is not None else ""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nemo_skills_specdec.evaluator.attempts import Attempts, attempts_of_output
+from nemo_skills_specdec.evaluator.attempts import Attempts, JobAttempt, attempts_beside, attempts_of_output
 from nemo_skills_specdec.evaluator.rows import Row, records_of
 from nemo_skills_specdec.evaluator.summary import Columns, columns, evaluate_seeds, line_of
 from nemo_skills_specdec.records import RequestRecord
@@ -43,6 +43,7 @@ def _metrics_class() -> type:
             super().reset()
             self._seeds: list[list[RequestRecord]] = []
             self._kept: list[Attempts] = []
+            self._beside: dict[str, list[JobAttempt]] = {}
             self._whole = False
             self._name = ""
 
@@ -52,6 +53,7 @@ def _metrics_class() -> type:
             paths = [Path(path) for path in input_files]
             self._name = paths[0].absolute().parent.name if paths else ""
             self._kept = [kept for path in paths for kept in attempts_of_output(path)]
+            self._beside = attempts_beside(paths)
 
         def update(self, predictions: list[Row]) -> None:
             """Takes one row of every seed."""
@@ -67,7 +69,7 @@ def _metrics_class() -> type:
             if not self.total:
                 return {}
             self.update_common_metrics(line)
-            evaluation = evaluate_seeds(self._name, self._seeds, self._kept)
+            evaluation = evaluate_seeds(self._name, self._seeds, self._kept, self._beside)
             line |= line_of(evaluation, self._seeds, whole=self._whole)
             if self._whole:
                 for finding in evaluation.overall.acceptance.findings:

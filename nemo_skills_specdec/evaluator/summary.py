@@ -16,7 +16,7 @@ import msgspec
 from nemo_skills_specdec.acceptance import NO_STEPS, total
 from nemo_skills_specdec.client.exchange import RequestOptions
 from nemo_skills_specdec.engines.base import ServerInfo
-from nemo_skills_specdec.evaluator.attempts import Attempts, joined_windows, taking_part
+from nemo_skills_specdec.evaluator.attempts import Attempts, JobAttempt, joined_windows, side_by_side, taking_part
 from nemo_skills_specdec.evaluator.wording import told_in_a_job
 from nemo_skills_specdec.measurement.attempts import check_attempts, cut_off_requests
 from nemo_skills_specdec.measurement.checks import check_request
@@ -24,19 +24,24 @@ from nemo_skills_specdec.measurement.conclude import conclude
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
 from nemo_skills_specdec.measurement.request_statistics import contradictions, has_statistics, per_request_counts
 from nemo_skills_specdec.measurement.result import Evaluation, prompts_of
-from nemo_skills_specdec.records import Acceptance, RequestRecord
+from nemo_skills_specdec.records import Acceptance, Finding, RequestRecord
 
 Columns = dict[str, Callable[[str, Any, Mapping[str, Any]], "str | None"]]
 """NeMo-Skills' form of a table: column -> (name, value, all values of the line) -> text."""
 
 
 def evaluate_seeds(
-    benchmark: str, seeds: Sequence[Sequence[RequestRecord]], kept: Sequence[Attempts] = ()
+    benchmark: str,
+    seeds: Sequence[Sequence[RequestRecord]],
+    kept: Sequence[Attempts] = (),
+    beside: Mapping[str, Sequence[JobAttempt]] | None = None,
 ) -> Evaluation:
     """What the answers of all seeds amount to.
 
     Args:
         kept: what is kept about the attempts of all output files; without it there are per-request counts or nothing.
+        beside: attempts of other jobs of the same evaluation. The counters hold those that used the server meanwhile,
+            too, and are not compared with answers then.
     """
     records = [record for seed in seeds for record in seed]
     ids = {record.response_id for record in records if record.response_id is not None}
@@ -46,6 +51,11 @@ def evaluate_seeds(
         observed += [*item.server.findings, *check_request(_request(item), item.server)]
     observed += contradictions([reason for item in kept for reason in item.contradictions])
     observed += check_attempts(attempts, relied_on=not has_statistics(records))
+    window = joined_windows(attempts)
+    sharing = side_by_side(attempts, beside or {}) if has_statistics(records) else []
+    if sharing:
+        window = None
+        observed.append(_shared(sharing))
     conditions = Conditions(
         benchmark=benchmark,
         prompts_planned=len({(record.category, record.question_id) for record in records}),
@@ -55,7 +65,7 @@ def evaluate_seeds(
         wall_seconds=busy_seconds(records),
     )
     server = kept[0].server if kept else ServerInfo(engine=None, base_url="")
-    evidence = Evidence(conditions=conditions, server=server, records=records, window=joined_windows(attempts))
+    evidence = Evidence(conditions=conditions, server=server, records=records, window=window)
     return told_in_a_job(conclude(evidence))
 
 
@@ -178,6 +188,16 @@ def told_in_words(evaluation: Evaluation) -> list[str]:
         for finding in acceptance.findings
         if finding.severity != "info"
     ]
+
+
+def _shared(names: Sequence[str]) -> Finding:
+    return Finding(
+        code="counters_shared",
+        severity="info",
+        message=f"Other jobs of the same evaluation ({', '.join(names)}) used the server at the same time, so its "
+        "counters were not compared with these answers, whose statistics are this benchmark's alone.",
+        numbers={"jobs": len(names)},
+    )
 
 
 def _request(kept: Attempts) -> RequestOptions:

@@ -1,6 +1,7 @@
 """The generation task on a small NeMo-Skills, against the embedded engine and its ledger."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,18 @@ from standin_nemo_skills import Client, GenerationTask, settings
 from nemo_skills_specdec.acceptance import counts_from_steps, total
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
+from nemo_skills_specdec.engines.snapshot import Snapshot
 from nemo_skills_specdec.errors import DataError, ServerError, UsageError
 from nemo_skills_specdec.evaluator import generation
 from nemo_skills_specdec.evaluator import task as measured_task
-from nemo_skills_specdec.evaluator.attempts import attempts_of_output, read_attempts, side_file, write_attempts
+from nemo_skills_specdec.evaluator.attempts import (
+    JobAttempt,
+    attempts_of_output,
+    read_attempts,
+    side_by_side,
+    side_file,
+    write_attempts,
+)
 from nemo_skills_specdec.evaluator.dataset_folders import write_dataset_folder
 from nemo_skills_specdec.evaluator.job import Target, conclude_job, wait_until_reachable
 from nemo_skills_specdec.evaluator.rows import read_rows, records_of, responses_of
@@ -353,3 +362,41 @@ def test_prompts_are_found_beside_the_settings_where_nemo_skills_names_another_f
 def test_messages_name_options_that_ns_eval_has():
     told = in_a_job("a router: give every engine's with --metrics-url")
     assert told == "a router: give every engine's with ++metrics_urls=[...]"
+
+
+def test_benchmarks_side_by_side_on_one_server_do_not_take_each_other_for_strangers(nemo_skills, vllm, tmp_path):
+    rows = write_dataset_folder("mini", tmp_path) / "test.jsonl"
+    outputs = [tmp_path / "eval-results" / name / "output.jsonl" for name in ("one", "two")]
+    for output in outputs:
+        output.parent.mkdir(parents=True)
+    tasks = [
+        generation.task_class()(settings(rows, output, Client(vllm.base_url), max_samples=8)) for output in outputs
+    ]
+    threads = [threading.Thread(target=task.generate) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for output, task in zip(outputs, tasks, strict=True):
+        acceptance = conclude_job(output, task.target).overall.acceptance
+        assert acceptance.num_drafts == total(responses_of(read_rows(output)).values()).num_drafts
+        codes = {finding.code for finding in acceptance.findings}
+        assert "counters_shared" in codes
+        assert not codes & {"foreign_traffic", "sources_disagree"}
+
+
+def test_jobs_one_after_the_other_or_on_other_servers_share_no_counters():
+    def attempt(start, end, url):
+        snapshot = Snapshot(url=url, taken_at=start)
+        return JobAttempt(
+            started_at=start, ended_at=end, planned_rows=1, longest_row=1, concurrency=1, before=[snapshot]
+        )
+
+    ours = [attempt(10.0, 20.0, "a")]
+    beside = {
+        "before": [attempt(1.0, 9.0, "a")],
+        "elsewhere": [attempt(10.0, 20.0, "b")],
+        "meanwhile": [attempt(19.0, 30.0, "a")],
+        "still going on": [attempt(15.0, None, "a")],
+    }
+    assert side_by_side(ours, beside) == ["meanwhile", "still going on"]
