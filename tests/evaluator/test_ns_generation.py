@@ -1,5 +1,6 @@
 """The generation task on a small NeMo-Skills, against the embedded engine and its ledger."""
 
+import asyncio
 import json
 import threading
 from pathlib import Path
@@ -369,8 +370,19 @@ def test_benchmarks_side_by_side_on_one_server_do_not_take_each_other_for_strang
     outputs = [tmp_path / "eval-results" / name / "output.jsonl" for name in ("one", "two")]
     for output in outputs:
         output.parent.mkdir(parents=True)
+    both_began = threading.Barrier(2)
+
+    class Patient(Client):
+        began = False
+
+        async def generate_async(self, *given, **params):
+            if not self.began:
+                self.began = True
+                await asyncio.to_thread(both_began.wait, 30)
+            return await super().generate_async(*given, **params)
+
     tasks = [
-        generation.task_class()(settings(rows, output, Client(vllm.base_url), max_samples=8)) for output in outputs
+        generation.task_class()(settings(rows, output, Patient(vllm.base_url), max_samples=8)) for output in outputs
     ]
     threads = [threading.Thread(target=task.generate) for task in tasks]
     for thread in threads:
