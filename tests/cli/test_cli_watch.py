@@ -54,6 +54,14 @@ def wait_for(path: Path, text: str) -> None:
         time.sleep(0.05)
 
 
+def wait_for_sum(path: Path, requests: int) -> None:
+    """Waits until the intervals of a recording hold as many requests."""
+    deadline = time.monotonic() + 60
+    while sum(one.figures.requests or 0 for one in read_recording(path).intervals) < requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def told(total: dict[str, Any]) -> dict[str, int]:
     return {
         "drafted_steps": total["num_drafts"],
@@ -80,6 +88,33 @@ def test_the_totals_are_those_of_the_ledger(server: RunningEmbedded, tmp_path: P
     assert len(summary["replicas"]) == 2
     intervals = read_recording(record).intervals
     assert sum(one.figures.num_drafts or 0 for one in intervals) == summary["total"]["num_drafts"]
+
+
+def test_a_restart_is_shown_and_costs_the_time_around_it_alone(tmp_path: Path) -> None:
+    record = tmp_path / "r.jsonl"
+    with start(EmbeddedOptions(port=0)) as first:
+        process = watch(first.base_url, "--interval", "0.3s", "--record", str(record), "--json")
+        wait_for(record, "joined")
+        for _ in range(3):
+            ask(first)
+        done = ledger(first)
+        wait_for_sum(record, done["finished"])
+    port = int(first.base_url.rpartition(":")[2])
+    with start(EmbeddedOptions(port=port)) as second:
+        wait_for(record, "restarted")
+        for _ in range(3):
+            ask(second)
+        again = ledger(second)
+        wait_for_sum(record, done["finished"] + again["finished"])
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    summary = json.loads(out)
+    # All was read before the first server went and after the second had been seen, so that nothing fell into the gap.
+    assert told(summary["total"]) == {name: done[name] + again[name] for name in done}
+    kinds = [event["kind"] for event in summary["events"]]
+    assert [kind for kind in kinds if kind not in ("unreachable", "back")] == ["joined", "restarted"]
+    assert summary["counted_seconds"] < summary["seconds"]
 
 
 def test_without_a_terminal_it_prints_lines_and_ends_with_a_table(server: RunningEmbedded, tmp_path: Path) -> None:
