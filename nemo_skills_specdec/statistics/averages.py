@@ -29,7 +29,7 @@ from nemo_skills_specdec.statistics.ratio import (
     ratio_interval,
     ratio_of,
     score_interval,
-    unanimous_interval,
+    unseen_interval,
 )
 from nemo_skills_specdec.statistics.resampling import LARGE, RESAMPLES, quantile_interval, resampled_sums
 from nemo_skills_specdec.statistics.student_t import two_sided_quantile
@@ -213,7 +213,7 @@ def _macro_interval(categories: Sequence[_Category], *, seed: int) -> Interval |
     count = len(ratios)
     variance = math.fsum(ratio.variance for ratio in ratios) / count**2
     if not variance:
-        ends = [unanimous_interval(ratio) for ratio in ratios]
+        ends = [unseen_interval(ratio) for ratio in ratios]
         bounded = [end for end in ends if end is not None]
         if len(bounded) < count:
             return None

@@ -15,6 +15,10 @@ answers among short ones count as few prompts (Kish's effective sample size).
 Where all prompts agree exactly there is no variance to go by. Then the interval is what holds whatever the others do:
 had a share q of all prompts another ratio, none of n would show it with probability (1 - q)^n, so with 95 % confidence
 q is below 1 - 0.05^(1/n), about 3 / n, and those may lie anywhere between the least and the most that is possible.
+
+A single prompt that differs does not make all of that certain. Where k of n prompts differ from most of them, one not
+seen lies beyond all k of them with a probability of 1 / (k + 1), so the interval reaches at least that share of the way:
+all of it where none differs, and next to nothing where all do.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
         degrees_of_freedom: by the effective number of these prompts, at least 1.
         least: the smallest value possible.
         most: the largest; may be infinite.
+        differing: clusters whose own ratio is not the commonest one, to be exact their median.
     """
 
     value: float
@@ -53,12 +58,16 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     degrees_of_freedom: float
     least: float
     most: float
+    differing: int = 0
 
 
 def ratio_of(numerators: Vector, denominators: Vector, *, least: float = 0.0, most: float = 1.0) -> Ratio | None:
     """What two columns with a row a prompt say; None where no denominator is above zero."""
+    import numpy as np
+
     used = denominators > 0
     x, d = numerators[used], denominators[used]
+    own = x / d
     clusters = len(d)
     if not clusters:
         return None
@@ -75,6 +84,7 @@ def ratio_of(numerators: Vector, denominators: Vector, *, least: float = 0.0, mo
         degrees_of_freedom=max(whole**2 / float(d @ d) - 1, 1.0),
         least=least,
         most=most,
+        differing=int(np.count_nonzero(own != np.median(own))),
     )
 
 
@@ -90,14 +100,15 @@ def ratio_interval(ratio: Ratio | None, resampled: tuple[Vector, Vector] | None)
     if ratio is None or ratio.clusters < FEWEST_CLUSTERS:
         return None
     if not ratio.variance:
-        return unanimous_interval(ratio)
+        return unseen_interval(ratio)
     found = score_interval(ratio)
     if resampled is not None:
         numerators, denominators = resampled
         defined = denominators > 0
         quantile = expanded_quantile(ratio.clusters, ratio.degrees_of_freedom)
         found = joined(found, quantile_interval(numerators[defined] / denominators[defined], quantile))
-    return found
+    unseen = unseen_interval(ratio)
+    return found if unseen is None else joined(found, unseen)
 
 
 def score_interval(ratio: Ratio) -> Interval:
@@ -120,9 +131,9 @@ def joined(one: Interval, other: Interval) -> Interval:
     return Interval(min(one.low, other.low), max(one.high, other.high))
 
 
-def unanimous_interval(ratio: Ratio) -> Interval | None:
-    """What holds whatever prompts that were not seen do; None where nothing bounds them."""
-    others = 1 - (1 - LEVEL) ** (1 / ratio.clusters)
+def unseen_interval(ratio: Ratio) -> Interval | None:
+    """What prompts that were not seen leave open; None where nothing bounds them."""
+    others = (1 - (1 - LEVEL) ** (1 / ratio.clusters)) / (1 + (ratio.differing if ratio.variance else 0))
     if not math.isfinite(ratio.most):
         return None
     return Interval(
