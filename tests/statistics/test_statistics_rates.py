@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -65,11 +66,25 @@ def test_prompts_that_are_all_alike_leave_room_for_those_not_seen():
     assert ends(result.conditional_acceptance_rates[0]) == pytest.approx((0.9 - 0.9 * others, 0.9 + 0.1 * others))
 
 
+def accepted_by(count):
+    """The interval of AR over 20 prompts of 50 steps, of which so many accepted one token."""
+    prompts = [request(50, 0)] * (20 - count) + [request(49, 1)] * count
+    return intervals(prompts).acceptance_rate
+
+
 def test_one_accepted_token_in_many_steps_is_no_certainty():
-    # One of 1,000: mid-way between the exact upper ends for one and for two events, 5.6 and 7.2 in 1,000.
-    found = intervals([request(50, 0), request(49, 1), *[request(50, 0)] * 18])
-    assert found.acceptance_rate.low < 0.0005
-    assert 0.004 < found.acceptance_rate.high < 0.008
+    # One of 1,000: the exact upper end for one event is 5.6 in 1,000, and prompts not seen may be others.
+    found = accepted_by(1)
+    assert found.low < 0.0005
+    assert found.high == pytest.approx(0.001 + 0.999 * (1 - 0.05 ** (1 / 20)) / 4)
+
+
+def test_an_interval_narrows_step_by_step_as_more_prompts_accept_something():
+    ends = [accepted_by(count).high for count in range(5)]
+    assert ends == sorted(ends, reverse=True)
+    assert all(later > earlier / 4 for earlier, later in pairwise(ends))
+    # With ten prompts that accepted, those not seen count for nothing: the interval is the counts' own.
+    assert accepted_by(10).high < 0.02
 
 
 def test_an_interval_of_a_rate_that_no_prompt_defines_is_unknown():
