@@ -18,7 +18,7 @@ from nemo_skills_specdec.compare.measured_length import counts_by_prompt
 from nemo_skills_specdec.compare.pairing import Pairs, pair, tally
 from nemo_skills_specdec.compare.repeats import RunGroup
 from nemo_skills_specdec.errors import DataError
-from nemo_skills_specdec.measurement.run import OutputRow
+from nemo_skills_specdec.measurement.run import OutputRow, Run
 from nemo_skills_specdec.statistics import Interval
 from nemo_skills_specdec.statistics.rates import intervals
 
@@ -77,6 +77,47 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     def best(self) -> list[str]:
         """The drafters that none is surely better than."""
         return [one.drafter for one in self.overall if one.rank == 1]
+
+
+class Drafters(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of `drafters.json`.
+
+    Attributes:
+        rankings: one for each load and draft length.
+        problems: why others could not be ranked.
+    """
+
+    rankings: list[Ranking] = []
+    problems: list[str] = []
+
+
+def rankings_of(groups: Sequence[RunGroup]) -> Drafters | None:
+    """Ranks the drafters that the runs' manifests name, at each load and draft length; None if none names one."""
+    cells: dict[bytes, list[DrafterRuns]] = {}
+    for group in groups:
+        arguments = group.runs[0].manifest.arguments
+        if name := arguments.get("drafter"):
+            runs = DrafterRuns(name=name, order=arguments.get("drafter_order") or 0, group=group)
+            cells.setdefault(_all_but_drafter(group.runs[0]), []).append(runs)
+    if not cells:
+        return None
+    rankings, problems = [], []
+    for members in cells.values():
+        try:
+            rankings.append(rank_drafters(members[0].group.label, members))
+        except DataError as error:
+            problems.append(str(error))
+    return Drafters(rankings=rankings, problems=problems)
+
+
+def _all_but_drafter(run: Run) -> bytes:
+    """Equal for runs that differ in their drafter alone, or are repeats."""
+    server, arguments = run.manifest.server, run.manifest.arguments
+    request = {k: v for k, v in (arguments.get("request") or {}).items() if k != "seed"}
+    load = {k: v for k, v in (arguments.get("load") or {}).items() if k not in ("seed", "timeout_seconds")}
+    method = [arguments.get("method"), arguments.get("draft_length")]
+    told = [server.engine, server.version, method, request, load, run.manifest.prompts_sha256]
+    return msgspec.json.encode(told, order="deterministic")
 
 
 def rank_drafters(label: str, drafters: Sequence[DrafterRuns], *, significance: float = 0.05) -> Ranking:

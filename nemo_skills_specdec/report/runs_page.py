@@ -9,7 +9,8 @@ import msgspec
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.compare.change import FigureChange
 from nemo_skills_specdec.compare.comparison import Comparison, compare_groups
-from nemo_skills_specdec.compare.repeats import group_runs
+from nemo_skills_specdec.compare.ranking import Ranking, rankings_of
+from nemo_skills_specdec.compare.repeats import RunGroup, group_runs
 from nemo_skills_specdec.compare.selection import matched
 from nemo_skills_specdec.compare.wording import (
     change_text,
@@ -24,6 +25,7 @@ from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.measurement.run import Run
 from nemo_skills_specdec.records import Finding
 from nemo_skills_specdec.report.configurations import Configuration, configurations, figures_of
+from nemo_skills_specdec.report.drafter_plots import checkpoint_categories_plot, checkpoint_plot
 from nemo_skills_specdec.report.page import Page, PageTable, Section
 from nemo_skills_specdec.report.plot import UNKNOWN, Column, cell_text, value_text
 from nemo_skills_specdec.report.runs_plots import LENGTH, TOTAL, USER, Compared, runs_plots, sweep_plots
@@ -42,6 +44,7 @@ def runs_page(runs: Sequence[Run], title: str) -> Page:
     sections = [
         Section(title="Side by side", plots=runs_plots(found, compared), tables=[_table(found)]),
         Section(title="Over draft lengths and loads", plots=sweep_plots(found)),
+        _drafters([one.group for one in found]),
         Section(
             title="Differences from the baseline",
             text=" ".join(refused),
@@ -58,6 +61,37 @@ def runs_page(runs: Sequence[Run], title: str) -> Page:
         findings=_findings(found, compared),
         sections=[section for section in sections if section.plots or section.tables or section.text],
         made_by=f"ns-specdec {__version__}",
+    )
+
+
+def _drafters(groups: Sequence[RunGroup]) -> Section:
+    """Several drafters of one target, ranked; empty where there is one."""
+    found = rankings_of(groups)
+    if found is None:
+        return Section(title="Drafters")
+    plots = [plot for one in found.rankings for plot in (checkpoint_plot(one), checkpoint_categories_plot(one)) if plot]
+    return Section(
+        title="Drafters",
+        text=" ".join(f"{problem}." for problem in found.problems),
+        plots=plots,
+        tables=[_ranking_table(one) for one in found.rankings],
+    )
+
+
+def _ranking_table(ranking: Ranking) -> PageTable:
+    rows = []
+    for one in ranking.overall:
+        length = value_text(one.acceptance_length, "number")
+        ends = one.to_best_interval
+        told = UNKNOWN if one.to_best is None else f"{one.to_best:.3f}"
+        told += f" ({ends.low:.3f} to {ends.high:.3f})" if ends is not None else ""
+        rows.append([one.drafter, str(one.rank), length, told, value_text(one.user_tokens_per_second, "speed")])
+    return PageTable(
+        title=f"Ranking by acceptance length: {ranking.label}",
+        head=["drafter", "rank", "acceptance length", "of the best", "tok/s per user"],
+        rows=rows,
+        note="A rank is one more than the number of drafters that are surely better, compared prompt by prompt and "
+        "corrected for many comparisons; drafters that cannot be told apart share it.",
     )
 
 

@@ -5,30 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from nemo_skills_specdec.compare.ranking import DrafterRuns, Ranking, rank_drafters
-from nemo_skills_specdec.compare.repeats import RunGroup
-from nemo_skills_specdec.errors import DataError
+from nemo_skills_specdec.compare.ranking import Drafters, Ranking, rankings_of
+from nemo_skills_specdec.compare.repeats import group_runs
 from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.measurement.run import load_run
 from nemo_skills_specdec.statistics import Interval
-from nemo_skills_specdec.studies.config import RunConfig
 from nemo_skills_specdec.studies.study import FoundRun, find_runs, latest
 
 JSON, MARKDOWN = "drafters.json", "drafters.md"
-
-
-class Drafters(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of `drafters.json`.
-
-    Attributes:
-        rankings: one for each load and draft length.
-        problems: why others could not be ranked.
-    """
-
-    rankings: list[Ranking] = []
-    problems: list[str] = []
 
 
 def write_drafters(study: Path) -> Drafters | None:
@@ -43,29 +27,7 @@ def write_drafters(study: Path) -> Drafters | None:
 def rank_study(runs: Sequence[FoundRun]) -> Drafters | None:
     """Ranks the drafters among finished runs; None if no run names one."""
     finished = [run for run in latest(runs).values() if run.state == "finished" and run.config.method.drafter]
-    if not finished:
-        return None
-    cells: dict[bytes, dict[str, list[FoundRun]]] = {}
-    for run in finished:
-        cells.setdefault(_all_but_drafter(run.config), {}).setdefault(run.config.method.drafter or "", []).append(run)
-    rankings, problems = [], []
-    for members in cells.values():
-        config = next(iter(members.values()))[0].config
-        method = msgspec.structs.replace(config.method, drafter=None)
-        label = " ".join(part for part in (config.model.label, config.server.engine, method.label) if part)
-        drafters = [
-            DrafterRuns(
-                name=name,
-                order=repeats[0].config.method.drafter_order or 0,
-                group=RunGroup(label=name, runs=[load_run(one.directory) for one in repeats]),
-            )
-            for name, repeats in members.items()
-        ]
-        try:
-            rankings.append(rank_drafters(f"{label}, {config.load.label}", drafters))
-        except DataError as error:
-            problems.append(str(error))
-    return Drafters(rankings=rankings, problems=problems)
+    return rankings_of(group_runs([load_run(run.directory, texts=False) for run in finished]))
 
 
 def drafters_markdown(found: Drafters) -> str:
@@ -112,10 +74,3 @@ def _with_interval(value: float | None, interval: Interval | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if interval is None else f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
-def _all_but_drafter(config: RunConfig) -> bytes:
-    """Equal for runs that differ in their drafter alone, or are repeats."""
-    method = msgspec.structs.replace(config.method, draft_model=None, drafter=None, drafter_order=None)
-    sampling = msgspec.structs.replace(config.sampling, seed=None)
-    return msgspec.json.encode(msgspec.structs.replace(config, method=method, sampling=sampling, repeat=0))

@@ -4,8 +4,8 @@ import pytest
 from compared_runs import make_run, row
 
 from nemo_skills_specdec.acceptance import counts_from_steps
-from nemo_skills_specdec.compare.ranking import DrafterRuns, rank_drafters
-from nemo_skills_specdec.compare.repeats import RunGroup
+from nemo_skills_specdec.compare.ranking import DrafterRuns, rank_drafters, rankings_of
+from nemo_skills_specdec.compare.repeats import RunGroup, group_runs
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.records import RequestRecord
 
@@ -103,3 +103,23 @@ def test_speeds_are_shown_but_not_ranked():
 def test_what_cannot_be_ranked_is_refused(drafters, words):
     with pytest.raises(DataError, match=words):
         rank_drafters("x", drafters)
+
+
+def test_runs_are_ranked_at_each_draft_length_by_the_drafter_that_they_name():
+    def run(name, order, length, accepted):
+        made = drafter(name, order, accepted).group.runs[0]
+        made.directory = made.directory / str(length)
+        made.manifest.arguments |= {"drafter": name, "drafter_order": order, "method": "eagle3", "draft_length": length}
+        made.manifest.arguments["draft_model"] = f"out/{name}"
+        return made
+
+    runs = [run("early", 0, k, weak) for k in (2, 3)] + [run("late", 1, k, strong) for k in (2, 3)]
+    found = rankings_of(group_runs(runs))
+    assert found.problems == []
+    assert [[(one.drafter, one.order, one.rank) for one in ranking.overall] for ranking in found.rankings] == [
+        [("late", 1, 1), ("early", 0, 2)]
+    ] * 2
+
+
+def test_runs_that_name_no_drafter_are_not_ranked():
+    assert rankings_of([drafter("one", 0, weak).group]) is None
