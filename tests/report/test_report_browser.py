@@ -53,12 +53,41 @@ def report(tmp_path_factory):
     return report_on([write_run(tmp_path_factory.mktemp("browser") / "run", usual_records())])
 
 
-def test_every_plot_is_drawn_and_nothing_is_loaded_or_complained_about(opened, report):
-    page, told = opened(report)
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """The report on a sweep over draft lengths and loads, with a baseline at each load."""
+    study = tmp_path_factory.mktemp("browser") / "study"
+    names = ["qa" if i % 2 else "math" for i in range(30)]
+    for load in (1, 8):
+        off = [record(i, name, accepted=None) for i, name in enumerate(names)]
+        write_run(study / f"off-{load}", off, speculation="off", concurrency=load)
+        for k in (1, 3):
+            on = [record(i, name, accepted=[k, 0, i % (k + 1)], drafted=k) for i, name in enumerate(names)]
+            write_run(study / f"k{k}-{load}", on, draft_length=k, concurrency=load, method=HOSTILE[:40])
+    return report_on([study])
+
+
+@pytest.mark.parametrize(("which", "fewest"), [("report", 12), ("several", 12)])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_every_plot_is_drawn_and_nothing_is_loaded_or_complained_about(opened, request, which, fewest, width):
+    page, told = opened(request.getfixturevalue(which), viewport={"width": width, "height": 800})
     drawn = page.eval_on_selector_all(".plot", "all => all.map(e => [e.dataset.drawn, !!e.querySelector('svg path')])")
-    assert len(drawn) >= 12
+    assert len(drawn) >= fewest
     assert drawn == [["yes", True]] * len(drawn)
     assert told == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_cells_of_a_heat_map_tell_the_figures_of_their_run(opened, several):
+    page, _ = opened(several)
+    stored = json.loads((several.parent / "k3-8" / "metrics.json").read_text())["categories"]["qa"]["acceptance"]
+    labels = page.eval_on_selector_all(
+        "[data-plot='acceptance-length-heat-map'] path[role=graphics-symbol]",
+        "all => all.map(e => e.getAttribute('aria-label'))",
+    )
+    cell = next(label for label in labels if "k=3, c=8" in label and "category: qa" in label)
+    low, high = stored["intervals"]["acceptance_length"]
+    assert cell.endswith(f"acceptance length: {stored['acceptance_length']:.3f} ({low:.3f} to {high:.3f})")
 
 
 def test_hover_tells_the_figures_of_the_metrics_file(opened, report):
