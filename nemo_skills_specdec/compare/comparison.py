@@ -23,6 +23,7 @@ from nemo_skills_specdec.compare.pairing import Pairs, pair, tally
 from nemo_skills_specdec.compare.repeats import RunGroup
 from nemo_skills_specdec.compare.sampled_outputs import SampledOutputs
 from nemo_skills_specdec.compare.speedup import RATE_SETS_THROUGHPUT, same_text, untimed_problem
+from nemo_skills_specdec.engines.remarks import ENGINE_SPECIFIC
 from nemo_skills_specdec.measurement.run import Run
 from nemo_skills_specdec.measurement.speed_options import Slo
 from nemo_skills_specdec.plural import number_of
@@ -124,7 +125,7 @@ def compare_groups(
         categories=categories,
     )
     found.thresholds = check_thresholds(how.thresholds, overall)
-    found.findings = _findings(found, repeated=repeated)
+    found.findings = [*_findings(found, repeated=repeated), *_across_engines(baseline, run)]
     return found
 
 
@@ -209,6 +210,19 @@ def _positions(pairs: Pairs, baselines: int) -> int:
 
 def _compared(group: RunGroup) -> ComparedGroup:
     return ComparedGroup(label=group.label, directories=[str(run.directory) for run in group.runs])
+
+
+def _across_engines(baseline: RunGroup, run: RunGroup) -> list[Finding]:
+    """What an engine does otherwise than the other one; nothing where both sides ran on the same."""
+    sides = [group.runs[0] for group in (baseline, run)]
+    if sides[0].manifest.server.engine == sides[1].manifest.server.engine:
+        return []
+    return [
+        msgspec.structs.replace(finding, severity="warning")
+        for side in sides
+        for finding in side.evaluation.overall.acceptance.findings
+        if finding.code in ENGINE_SPECIFIC
+    ]
 
 
 def _findings(found: Comparison, *, repeated: bool) -> list[Finding]:

@@ -11,6 +11,8 @@ from nemo_skills_specdec.engines.exposition import Samples
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding, Numbers
 
+ENGINE_SPECIFIC = frozenset({"standalone_first_token", "sglang_ngram", "ngram_in_every_step"})
+"""Findings that say what an engine counts or drafts otherwise than others: they matter where engines are compared."""
 REMEMBERS = "ngram_remembers"
 """Code of the finding for a drafter that has seen prompts before; of no concern once its cache was flushed."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from nemo_skills_specdec.compare.speedup import Speedup
+from nemo_skills_specdec.engines.remarks import ENGINE_SPECIFIC
 from nemo_skills_specdec.files import pretty, write_atomically
 from nemo_skills_specdec.shown import csv_cell, markdown
 from nemo_skills_specdec.statistics import Interval
@@ -150,8 +151,16 @@ def to_markdown(summary: Summary, study: Path) -> str:
         lines += [NOISE_UNKNOWN, ""]
     if summary.not_done:
         lines += ["## Not done", "", *_table(["run", "state", "why"], _missing(summary)), ""]
-    remarks = sorted({(f.severity, f.message) for row in overall for f in row.part.acceptance.findings})
-    serious = [f"* {severity}: {markdown(message)}" for severity, message in remarks if severity != "info"]
+    engines = {row.run.config.server.engine for row in overall}
+    remarks = sorted(
+        {
+            (finding.severity, finding.message)
+            for row in overall
+            for finding in row.part.acceptance.findings
+            if finding.severity != "info" or (len(engines) > 1 and finding.code in ENGINE_SPECIFIC)
+        }
+    )
+    serious = [f"* {severity}: {markdown(message)}" for severity, message in remarks]
     if serious:
         lines += ["## Remarks", "", *serious, ""]
     return "\n".join([*lines, "## What the figures mean", "", _DEFINITIONS])

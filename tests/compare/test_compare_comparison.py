@@ -10,6 +10,7 @@ from nemo_skills_specdec.compare.gate import Thresholds
 from nemo_skills_specdec.compare.junit import junit_xml
 from nemo_skills_specdec.compare.markdown import comparison_markdown
 from nemo_skills_specdec.compare.repeats import group_runs
+from nemo_skills_specdec.engines.sglang.findings import STANDALONE_FIRST_TOKEN
 from nemo_skills_specdec.measurement.speed_options import Slo
 
 
@@ -201,3 +202,17 @@ def test_junit_has_a_failure_for_a_violated_and_a_skip_for_an_undecided_threshol
     suite = ET.fromstring(junit_xml([found])).find("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
     assert [[child.tag for child in case] for case in suite] == [["failure"], ["skipped"], []]
+
+
+def test_what_an_engine_does_otherwise_is_said_where_engines_are_compared():
+    def one(engine, name):
+        run = make_run(
+            rows(accepted=12), directory=name, findings=[STANDALONE_FIRST_TOKEN] if engine == "sglang" else []
+        )
+        run.manifest.server.engine = engine
+        return run
+
+    across = compared([one("vllm", "a")], [one("sglang", "b")])
+    assert ("standalone_first_token", "warning") in [(f.code, f.severity) for f in across.findings]
+    same = compared([one("sglang", "a")], [one("sglang", "b")])
+    assert "standalone_first_token" not in [finding.code for finding in same.findings]
