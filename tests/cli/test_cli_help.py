@@ -1,8 +1,10 @@
 """Help as it is read in a terminal of 80 columns."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +49,11 @@ def test_the_version_is_told_without_loading_the_command_line() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.split() == [__version__, "False"]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_option_is_explained_in_the_pages(command: str) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    pages = "".join(page.read_text() for page in [*docs.glob("*.md"), docs.parent / "README.md"])
+    names = [name for option in loaded(command).params for name in option.opts[:1] if name.startswith("--")]
+    assert [name for name in names if not re.search(rf"{name}\b", pages)] == []
