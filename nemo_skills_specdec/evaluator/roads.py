@@ -14,7 +14,7 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.evaluator.dataset_folders import SHIPPED
 from nemo_skills_specdec.evaluator.installation import Installation
-from nemo_skills_specdec.evaluator.shipping import Shipment, shipment
+from nemo_skills_specdec.evaluator.shipping import REQUIREMENTS, Shipment, installation, shipment
 from nemo_skills_specdec.prompts.catalog import ALIAS
 from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 
@@ -115,7 +115,8 @@ def road_through(
         "package in jobs": _reach(shipment(), cluster),
     }
     if cluster is not None and cluster.executor != "none":
-        facts["what a job lacks"] = "is installed when it starts; without a network there, see the command below"
+        lacking = installation([REQUIREMENTS["msgspec"]])
+        facts["what a job lacks"] = f"it installs when it starts; on nodes without a network add {lacking}"
     problems = []
     for place in {data, Path(os.environ.get("NEMO_SKILLS_DATA_DIR", "data"))}:
         problems += [

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -97,6 +99,11 @@ def missing_requirements() -> list[str]:
     return [wanted for module, wanted in REQUIREMENTS.items() if importlib.util.find_spec(module) is None]
 
 
+def installation(requirements: Iterable[str]) -> str:
+    """The option of `ns` that installs these before a job."""
+    return f'--installation_command="{shlex.join(["pip", "install", *requirements])}"'
+
+
 def complete_job() -> None:
     """Installs what the image of a job lacks, for this process only; does nothing anywhere else.
 
@@ -116,7 +123,7 @@ def complete_job() -> None:
     if done.returncode:
         print(
             f"nemo_skills_specdec: this image lacks {', '.join(missing)}, and pip cannot install it here; add "
-            f'--installation_command="pip install {" ".join(missing)}" to the command, or use an image that has it',
+            f"{installation(missing)} to the command, or use an image that has it",
             file=sys.stderr,
         )
         sys.exit(2)

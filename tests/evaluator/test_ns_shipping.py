@@ -127,7 +127,7 @@ def test_a_job_that_cannot_complete_itself_says_what_to_add(monkeypatch, tmp_pat
     with pytest.raises(SystemExit) as stopped:
         shipping.complete_job()
     assert stopped.value.code == 2
-    assert '--installation_command="pip install no-such-requirement-here>=1"' in capsys.readouterr().err
+    assert "--installation_command=\"pip install 'no-such-requirement-here>=1'\"" in capsys.readouterr().err
 
 
 def test_nothing_is_installed_outside_a_job(monkeypatch):
