@@ -197,14 +197,14 @@ def main() -> None:
     parser.add_argument("--population", nargs="*", default=list(POPULATIONS), choices=list(POPULATIONS))
     parser.add_argument("--prompts", nargs="*", type=int, default=list(COUNTS))
     parser.add_argument("--speedup", action="store_true", help="Only speedups.")
-    parser.add_argument("--macro", action="store_true", help="Only the category macro average.")
+    parser.add_argument("--macro", nargs="*", type=int, help="Only the macro average, of so many prompts a category.")
     arguments = parser.parse_args()
     if arguments.speedup:
         print_speedups(arguments.runs, arguments.seed)
         return
     print(f"Share in % of {arguments.runs} runs whose 95 % interval contains the truth.")
     print("In brackets: the share of runs that have an interval, where not all do.\n")
-    if not arguments.macro:
+    if arguments.macro is None:
         print("| prompts of a run | n | AL | AR | p2 | c2 | c3 | request mean |\n|---|---|---|---|---|---|---|---|")
         for name in arguments.population:
             truth = truth_of(POPULATIONS[name], arguments.seed)
@@ -218,11 +218,15 @@ def main() -> None:
             Population((a, 2), spread=spread)
             for a, spread in ((3, 0.3), (2, 0.5), (4, 0.7), (3, 0.4), (1, 0.6), (6, 0.8))
         ],
+        "eleven categories of ordinary kinds": [
+            Population((a, 2), spread=0.3 + 0.05 * number)
+            for number, a in enumerate((3, 2, 4, 3, 1, 6, 2, 5, 3, 1.5, 4))
+        ],
         "six categories near AL 1": [Population((a, 40)) for a in (0.5, 1, 1.5, 2, 3, 4)],
         "two categories": [Population((3, 2), spread=0.4), Population((1, 3), spread=0.8)],
     }
     for name, kinds in groups.items():
-        for per_category in (2, 4, 10, 80):
+        for per_category in arguments.macro or (2, 4, 10, 80):
             print(
                 f"| {name} | {per_category} | {macro_coverage(kinds, per_category, arguments.runs, arguments.seed)} |"
             )
