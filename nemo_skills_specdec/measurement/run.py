@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -77,7 +79,8 @@ class Run(msgspec.Struct, kw_only=True):
 
     def recompute(self) -> Evaluation:
         """The result computed again from answers and snapshots; equal to `evaluation` for the same version."""
-        return conclude(self.evidence())
+        with _uncollected():
+            return conclude(self.evidence())
 
     def evidence(self) -> Evidence:
         """All that the result rests on."""
@@ -109,8 +112,16 @@ def load_run(directory: Path | str, *, texts: bool = True) -> Run:
     """
     path = Path(directory)
     manifest, evaluation = load_result(path)
-    rows = []
-    for row in output_lines(path, OutputRow):
+    with _uncollected():
+        rows = list(_output_rows(path, texts=texts))
+    if not manifest.snapshots:
+        _fill_in_snapshots(path, manifest, list(evaluation.categories))
+    snapshots = list(stored_snapshots(path, manifest.snapshots).values())
+    return Run(directory=path, manifest=manifest, evaluation=evaluation, rows=rows, snapshots=snapshots)
+
+
+def _output_rows(directory: Path, *, texts: bool) -> Iterator[OutputRow]:
+    for row in output_lines(directory, OutputRow):
         # One text for all rows that say the same.
         row.category = sys.intern(row.category)
         for record in row.requests:
@@ -122,11 +133,19 @@ def load_run(directory: Path | str, *, texts: bool = True) -> Run:
                 record.generation, record.reasoning, record.steps, record.logprobs = "", None, None, None
         if not texts:
             row.messages = []
-        rows.append(row)
-    if not manifest.snapshots:
-        _fill_in_snapshots(path, manifest, list(evaluation.categories))
-    snapshots = list(stored_snapshots(path, manifest.snapshots).values())
-    return Run(directory=path, manifest=manifest, evaluation=evaluation, rows=rows, snapshots=snapshots)
+        yield row
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Does without the search for cycles, of which records have none, while very many of them are made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def load_result(directory: Path) -> tuple[Manifest, Evaluation]:
