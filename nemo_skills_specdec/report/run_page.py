@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nemo_skills_specdec import __version__
 from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.run import load_result, output_lines
@@ -293,8 +295,14 @@ def _repeat(directory: Path, manifest: Manifest) -> Section:
 
 
 def _settings_table(title: str, values: dict[str, Any]) -> PageTable:
-    rows = [[name, str(value)] for name, value in values.items() if value not in (None, "", [], {})]
-    return PageTable(title=title, head=["setting", "value"], rows=rows)
+    rows = [[name, _setting(value)] for name, value in values.items() if value not in (None, "", [], {})]
+    return PageTable(title=title, head=["setting", "value"], rows=rows, folded=True)
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _flattened(values: dict[str, Any], *, skip: Iterable[str] = (), prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
@@ -65,7 +65,7 @@ def category_plot(categories: Mapping[str, Part], overall: Acceptance) -> Plot |
         title="Acceptance length by category",
         alt=f"Dots with 95 % intervals for {len(rows)} categories, from {first['name']} with "
         f"{first['acceptance_length']:.2f} down to {last['name']} with {last['acceptance_length']:.2f}.",
-        caption=f"Bars are 95 % intervals over prompts.{pooled}",
+        caption=f"{bars_text(rows)}{pooled}",
         spec=spec,
         columns=columns,
         rows=with_tips(rows, columns),
@@ -230,6 +230,12 @@ def course_plot(answers: Answers) -> Plot | None:
         rows=with_tips(rows, columns),
         wide=True,
     )
+
+
+def bars_text(rows: Sequence[PlotRow]) -> str:
+    """What the bars of AL are; that there are none where prompts are too few."""
+    known = any(row.get("acceptance_length_low") is not None for row in rows)
+    return "Bars are 95 % intervals over prompts." if known else "There are too few prompts for intervals."
 
 
 def _slices_plot(

@@ -11,6 +11,7 @@ from nemo_skills_specdec.compare.comparison import Comparison
 from nemo_skills_specdec.compare.pareto import pareto
 from nemo_skills_specdec.report.configurations import Configuration, figures_of, part_figures
 from nemo_skills_specdec.report.plot import Column, Plot, PlotRow, with_known_ends, with_tips
+from nemo_skills_specdec.report.run_plots import bars_text
 from nemo_skills_specdec.report.shapes import heat_map, interval_dots, lines, marked, scatter
 
 CONFIGURATION = Column(key="configuration", title="configuration", kind="text")
@@ -169,7 +170,7 @@ def categories_plot(found: Sequence[Configuration]) -> Plot | None:
         name="acceptance-length-by-category-and-configuration",
         title="Acceptance length by category",
         alt=f"Dots with intervals for {len(categories)} categories and {len(names)} configurations.",
-        caption="Bars are 95 % intervals over prompts.",
+        caption=bars_text(rows),
         spec=interval_dots(with_known_ends(LENGTH, rows), CATEGORY, len(categories), CONFIGURATION, len(names)),
         columns=columns,
         rows=with_tips(rows, columns),
@@ -291,7 +292,7 @@ def _sweep(rows: Sequence[PlotRow], x: Column, y: Column, name: str, title: str)
         title=title,
         alt=f"Lines of {len({row['series'] for row in rows})} series over {x.title} {places[0]} to {places[-1]}, "
         f"between {min(row[y.key] for row in rows):.4g} and {max(row[y.key] for row in rows):.4g}.",
-        caption="Bars: 95 % intervals over prompts, or the range of repeats." if y is LENGTH else "",
+        caption="Bands: 95 % intervals over prompts, or the range of repeats." if y is LENGTH else "",
         spec=lines(x, with_known_ends(y, rows), SERIES, ordinal=True, zero=y is not LENGTH),
         columns=columns,
         rows=with_tips(rows, columns),

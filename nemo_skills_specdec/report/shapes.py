@@ -65,7 +65,7 @@ def lines(
     zero: bool = False,
     ordinal: bool = False,
 ) -> Layer:
-    """Lines, one a series, with a band (or rules, where x is ordinal) for the interval of y if it has one.
+    """Lines, one a series, with the intervals of y as bands, or as rules for one line over an ordinal x.
 
     Args:
         dots: whether each point is drawn; if not, it still answers to the pointer.
@@ -84,7 +84,9 @@ def lines(
         dash = {"strokeDash": _by_series(series, _DASHES)}
     layers: list[Layer] = []
     if y.interval:
-        kind: dict[str, Any] = {"type": "rule", "strokeWidth": 2} if ordinal else {"type": "area", "opacity": 0.18}
+        kind: dict[str, Any] = {"type": "area", "opacity": 0.18}
+        if ordinal and series is None:
+            kind = {"type": "rule", "strokeWidth": 2}
         ends = {"y": {"field": f"{y.key}_low", **up}, "y2": {"field": f"{y.key}_high"}}
         band = {"mark": {**kind, "aria": False}, "encoding": {"x": across, **ends, "color": colour}}
         layers.append(band)

@@ -51,7 +51,7 @@ THEME: dict[str, Any] = {
         "tickCount": 5,
         "labelOverlap": True,
     },
-    "legend": {"labelColor": "var(--ink)", "labelFontSize": 12, "symbolSize": 70},
+    "legend": {"labelColor": "var(--ink)", "labelFontSize": 12, "symbolSize": 70, "symbolOpacity": 1},
     "text": {"font": FONT, "fontSize": 12},
 }
 """Vega-Lite's configuration; colours are variables of the page."""
