@@ -17,6 +17,7 @@ READ_WITH: dict[ExportKind, str] = {
     "vllm": "vllm bench serve --dataset-name speed_bench --dataset-path {folder} --speed-bench-dataset-subset {name} "
     "(with --backend openai-chat also --skip-chat-template)",
     "aiperf": "aiperf profile --custom-dataset-type speed_bench_{name} --input-file {folder}/{name}.jsonl",
-    "sglang": "python -m sglang.bench_serving --dataset-name speed-bench --dataset-path {folder}/{name}.jsonl",
+    "sglang": "python -m sglang.bench_serving --backend sglang --dataset-name speed-bench "
+    "--dataset-path {folder}/{name}.jsonl",
 }
 """How the tool is told to read the files."""
