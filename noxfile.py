@@ -1,4 +1,4 @@
-"""Environments that a change is tried in: `nox` runs all of them, `nox -s tests-3.12` one of them."""
+"""Environments that a change is tried in: `nox` runs all but the mutants, `nox -s tests-3.12` one of them."""
 
 import nox
 
@@ -41,7 +41,7 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
-@nox.session(python=PYTHONS[1])
+@nox.session(python=PYTHONS[1], default=False)
 def mutation(session: nox.Session) -> None:
     """Mutants of the arithmetic (see `tool.mutmut` in pyproject.toml); `mutmut results` lists those that survive."""
     session.install("-e", ".[test]", "mutmut>=3.8")
