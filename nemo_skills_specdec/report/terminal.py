@@ -158,7 +158,7 @@ def _averages_over(evaluation: Evaluation) -> list[Text]:
     told = []
     if overall.acceptance.source in ("response", "request_file"):
         told.append(f"{overall.num_requests - overall.num_failed} of {overall.num_requests} requests (pooled)")
-    for name, average in (("request mean", averages.request_mean), ("category macro", averages.category_macro)):
+    for name, average in (("request mean", averages.request_mean), ("macro", averages.category_macro)):
         if average.acceptance_length is not None and average.of is not None:
             told.append(f"{average.over} of {average.of} ({name})")
     return [Text(f"over {', '.join(told)}")] if told else []
@@ -173,7 +173,11 @@ def _speed(overall: Part) -> list[Text]:
         f"all users together: {_throughput(speed)}",
     ]
     if speed.mean_concurrency is not None:
-        lines.append(f"in flight: {speed.mean_concurrency:.1f} on average, {_count(speed.peak_concurrency)} at most")
+        rate = speed.prompts_started_per_second
+        started = f"; {_fine(rate)} prompts/s started" if rate is not None else ""
+        lines.append(
+            f"in flight: {speed.mean_concurrency:.1f} on average, {_count(speed.peak_concurrency)} at most{started}"
+        )
     cache = overall.prompt_cache
     if cache is not None and cache.cached_tokens:
         told = f"{cache.cached_tokens} of {cache.prompt_tokens} ({100 * cache.fraction:.0f} %)"

@@ -90,7 +90,7 @@ def test_every_average_says_over_how_many_of_how_many():
     answers = [*records((2, 1, 1)), *records((2, 1, 1), "math")]
     answers[0].counts = counts_from_histogram((0,), num_draft_tokens=0)
     text = shown(answers)
-    assert "over 6 of 6 requests (pooled), 5 of 6 (request mean), 2 of 2 (category macro)" in text
+    assert "over 6 of 6 requests (pooled), 5 of 6 (request mean), 2 of 2 (macro)" in text
 
 
 def test_a_hundred_and_twenty_columns_show_more_and_hold_it():
