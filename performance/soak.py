@@ -92,8 +92,8 @@ class Counts:
 class Standin(asyncio.Protocol):
     """One connection to the server."""
 
-    def __init__(self, counts: Counts, seconds: float) -> None:
-        self.counts, self.seconds = counts, seconds
+    def __init__(self, counts: Counts, seconds: float, *, good: bool, statistics: bool) -> None:
+        self.counts, self.seconds, self.good, self.statistics = counts, seconds, good, statistics
         self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,7 +127,7 @@ class Standin(asyncio.Protocol):
 
     def answer(self, number: int | None) -> None:
         loop = asyncio.get_running_loop()
-        fault = fault_of(number) if number is not None else None
+        fault = fault_of(number) if number is not None and not self.good else None
         if fault == "http500":
             loop.call_later(self.seconds, self.reply, b"500 Internal Server Error", b'{"message": "out of luck"}')
             return
@@ -167,14 +167,15 @@ class Standin(asyncio.Protocol):
             }
             tokens = 1 + sum(steps) + len(steps)
             usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
-            last = event(name, [], usage=usage, metrics={"speculative_decoding": statistics})
+            told = {"metrics": {"speculative_decoding": statistics}} if self.statistics else {}
+            last = event(name, [], usage=usage, **told)
             self.transport.write(event(name, choice("stop")) + last + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-async def serve(seconds: float) -> None:
+async def serve(seconds: float, *, good: bool, statistics: bool) -> None:
     counts = Counts()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Standin(counts, seconds), "127.0.0.1", 0, backlog=4096
+        lambda: Standin(counts, seconds, good=good, statistics=statistics), "127.0.0.1", 0, backlog=4096
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
@@ -245,9 +246,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.5, help="at least so long")
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--good", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--no-statistics", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve is not None:
-        asyncio.run(serve(given.serve))
+        asyncio.run(serve(given.serve, good=given.good, statistics=not given.no_statistics))
         return
     seconds = given.minutes * 60 * given.concurrency / given.requests
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
