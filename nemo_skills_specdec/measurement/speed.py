@@ -202,7 +202,7 @@ def user_speed(record: RequestRecord) -> float | None:
     if record.tpot_seconds:
         return 1 / record.tpot_seconds
     elapsed = record.end_time - record.start_time
-    if record.ttft_seconds is not None or record.completion_tokens is None or elapsed <= 0:
+    if record.lumped or record.ttft_seconds is not None or record.completion_tokens is None or elapsed <= 0:
         return None
     return record.completion_tokens / record.samples / elapsed
 

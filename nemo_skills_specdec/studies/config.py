@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import JSON_ERRORS, UsageError
 from nemo_skills_specdec.files import safe_name
 from nemo_skills_specdec.launch.methods import Method, check_method
 from nemo_skills_specdec.launch.options import ServerOptions, check_server
@@ -239,7 +239,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {error.strerror}; give a YAML or JSON file") from error
     try:
         value = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         if path.suffix == ".json":
             raise UsageError(f"{path} is not JSON ({error})") from error
         value = _yaml(content, path)
@@ -359,6 +359,6 @@ def _yaml(content: bytes, path: Path) -> Any:
         return msgspec.yaml.decode(content)
     except ImportError as error:
         raise needs_extra(f"reading {path} (YAML)") from error
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not YAML ({reason})") from error

@@ -7,6 +7,7 @@ replaced by functions that do something else.
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -167,14 +168,16 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serving(state: StandIn) -> Iterator[str]:
+def serving(state: StandIn, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The URL of a stand-in for as long as the block lasts."""
     handler = type("BoundHandler", (Handler,), {"stand_in": state})
     server = _Server(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls is not None else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from reliability.faults import fault
 from reliability.stand_in import Handler, StandIn, exposition, plain, serving
 
 from nemo_skills_specdec.redaction import redacted, redacted_options, secrets_of
@@ -82,6 +83,13 @@ def eval_options(url, prompts):
     ]
 
 
+@fault(
+    10,
+    "a server repeats the bearer key, `Basic` credentials, query keys and keys of `--extra-body`",
+    "`***`",
+    0,
+    "6 rows",
+)
 @pytest.mark.parametrize("user", ["", f"me:{PASSWORD}@"])
 def test_an_eval_on_a_server_that_repeats_everything_keeps_its_secrets(tmp_path, prompts, user):
     with serving(Echo((KEY, QUERY, BODY, *((PASSWORD, BASIC) if user else ())))) as url:
@@ -91,6 +99,7 @@ def test_an_eval_on_a_server_that_repeats_everything_keeps_its_secrets(tmp_path,
     assert looked_through(tmp_path, done) == []
 
 
+@fault(10, "a warm-up is refused with a message that repeats the password", "`***`", 2, "nothing was measured")
 def test_a_server_that_refuses_the_warm_up_gives_nothing_away(tmp_path, prompts):
     with serving(Echo(broken=True)) as url:
         done = run(tmp_path, *eval_options(url.replace("//", f"//me:{PASSWORD}@"), prompts))
@@ -99,6 +108,7 @@ def test_a_server_that_refuses_the_warm_up_gives_nothing_away(tmp_path, prompts)
     assert looked_through(tmp_path, done) == []
 
 
+@fault(10, "nothing listens at a URL with a password", "the URL without it", 2, "nothing was measured")
 def test_a_server_that_is_not_there_gives_nothing_away(tmp_path, prompts):
     with serving(StandIn()) as url:
         pass
@@ -107,6 +117,7 @@ def test_a_server_that_is_not_there_gives_nothing_away(tmp_path, prompts):
     assert looked_through(tmp_path, done) == []
 
 
+@fault(10, "`doctor` on a server that repeats everything", "`***`", 0, "-")
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_doctor_keeps_secrets(tmp_path, more):
     state = Echo()
@@ -118,6 +129,7 @@ def test_doctor_keeps_secrets(tmp_path, more):
     assert looked_through(tmp_path, done) == []
 
 
+@fault(10, "a study whose URL holds a password", "`***` in `config.yaml` too", 0, "the summary")
 def test_a_study_keeps_secrets(tmp_path, prompts):
     with serving(Echo((KEY, PASSWORD, BASIC))) as url:
         secret = url.replace("//", f"//me:{PASSWORD}@")
@@ -127,6 +139,7 @@ def test_a_study_keeps_secrets(tmp_path, prompts):
     assert looked_through(tmp_path, done) == []
 
 
+@fault(10, "a proxy in the environment", "loopback is not sent through it, nor is the key", 0, "the summary")
 def test_the_emulated_prompts_tokenizer_sends_no_key_through_a_proxy(tmp_path):
     seen = []
     with serving(StandIn()) as url:
@@ -164,6 +177,7 @@ def test_a_stored_config_gets_its_secrets_back_from_the_environment():
     assert config_hash(whole) == config_hash(config)
 
 
+@fault(10, "a run again from a stored config, without its secret", "`SPECDEC_SERVER_URL`", 2, "nothing was sent")
 def test_a_rerun_from_a_stored_config_says_which_variable_it_needs(tmp_path, prompts):
     with serving(Echo()) as url:
         run(tmp_path, *eval_options(url.replace("//", f"//me:{PASSWORD}@"), prompts))
