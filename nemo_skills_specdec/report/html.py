@@ -15,6 +15,7 @@ from nemo_skills_specdec.report.glossary import TERMS, split_terms
 from nemo_skills_specdec.report.page import Page
 from nemo_skills_specdec.report.plot import UNKNOWN, Column, Plot, PlotRow, cell_text
 from nemo_skills_specdec.report.theme import THEME, stylesheet
+from nemo_skills_specdec.shown import plain
 
 SCRIPTS = ("vega-6.4.0.min.js", "vega-lite-6.4.3.min.js", "page.js")
 MOST_TABLE_ROWS = 60
@@ -27,6 +28,7 @@ def to_html(page: Page) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["terms"] = split_terms
+    environment.finalize = _harmless
     template = environment.from_string(_asset("page.html"))
     return template.render(
         page=page,
@@ -40,10 +42,15 @@ def to_html(page: Page) -> str:
 
 def script_json(value: Any) -> str:
     """JSON that may stand in a script element."""
-    text = msgspec.json.encode(value).decode()
-    for character in "<>&\u2028\u2029":
+    text = plain(msgspec.json.encode(value).decode())
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _harmless(value: Any) -> Any:
+    """Texts without what changes the direction of writing; the file's own parts are no such texts."""
+    return plain(value) if type(value) is str else value
 
 
 def specification(plot: Plot) -> dict[str, Any]:

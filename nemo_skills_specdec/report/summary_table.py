@@ -10,6 +10,7 @@ from typing import Any
 from nemo_skills_specdec.measurement.result import Evaluation, Part
 from nemo_skills_specdec.measurement.speed import Percentiles
 from nemo_skills_specdec.records import Acceptance
+from nemo_skills_specdec.shown import csv_cell
 
 OVERALL = "overall"
 
@@ -72,7 +73,4 @@ def _percentiles(name: str, found: Percentiles | None) -> dict[str, float | None
 def _cell(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " ".join("null" if item is None else str(item) for item in value)
-    if isinstance(value, str) and value[:1] in tuple("=+-@"):
-        # A spreadsheet would take a name that begins like this for a formula.
-        return f"'{value}"
-    return value
+    return csv_cell(value)
