@@ -156,9 +156,10 @@ def _plots(recording: Recording) -> list[Plot]:
     )
     course = _course(intervals, width)
     caption = f"A point stands for what was counted in the {width:.3g} seconds before it."
-    length = Column(key="al", title="acceptance length", interval=True)
+    bracketed = any(one.figures.accepted_low != one.figures.accepted_high for one in intervals)
+    length = Column(key="al", title="acceptance length", interval=bracketed)
     speed = Column(key="speed", title="tokens per second", kind="speed")
-    flying = Column(key="in_flight", title="requests in flight", kind="count")
+    flying = Column(key="in_flight", title="requests in flight", kind="speed")
     cached = Column(key="cached", title="prompt tokens from the cache", kind="share")
     figures = [
         ("Acceptance length over time", length, _length_cells, caption),
@@ -173,7 +174,7 @@ def _plots(recording: Recording) -> list[Plot]:
 
 
 def _course(intervals: Sequence[WatchInterval], width: float) -> Course:
-    course: Course = defaultdict(lambda: defaultdict(list))
+    course: Course = defaultdict(lambda: defaultdict(list), {TOTAL: defaultdict(list)})
     for one in intervals:
         # An interval belongs to the slice that it ended in; one that ends with a slice does not begin the next.
         number = max(int(one.at / width - 1e-6), 0)
@@ -188,14 +189,15 @@ def _rows(course: Course, breaks: Sequence[tuple[str, float]], value: Column, ce
     """A row for each replica and slice, and one without a value where something broke the replica's line."""
     rows: list[PlotRow] = []
     for replica, slices in course.items():
-        rows += [{"replica": replica, "time": _end(parts), **cells(parts)} for parts in slices.values()]
+        own: list[PlotRow] = [{"replica": replica, "time": _end(parts), **cells(parts)} for parts in slices.values()]
         # What happens to an endpoint happens to all its replicas.
-        rows += [
+        own += [
             {"replica": replica, "time": at, value.key: None}
             for name, at in breaks
             if replica == name or replica.startswith(f"{name} ")
         ]
-    return sorted(rows, key=lambda row: row["time"])
+        rows += sorted(own, key=lambda row: row["time"])
+    return rows
 
 
 def _over_time(title: str, value: Column, rows: Sequence[PlotRow], caption: str) -> Plot | None:
@@ -203,11 +205,12 @@ def _over_time(title: str, value: Column, rows: Sequence[PlotRow], caption: str)
     if not known:
         return None
     several = len({row["replica"] for row in rows}) > 1
+    end = max(row["time"] for row in rows)
     columns = [TIME, *([REPLICA] if several else []), value]
     return Plot(
         name=title.lower().replace(" ", "-"),
         title=title,
-        alt=f"Lines over {value_text(rows[-1]['time'], 'clock')}, between {value_text(min(known), value.kind)} and "
+        alt=f"Lines over {value_text(end, 'clock')}, between {value_text(min(known), value.kind)} and "
         f"{value_text(max(known), value.kind)}.",
         caption=caption,
         spec=lines(TIME, value, REPLICA if several else None, dots=False),
