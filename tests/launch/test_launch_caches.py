@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import threading
 
+import msgspec
 import pytest
 
 from nemo_skills_specdec.embedded.launch import start
@@ -15,6 +16,7 @@ from nemo_skills_specdec.launch.methods import Method
 from nemo_skills_specdec.launch.start import Started
 from nemo_skills_specdec.studies.config import Benchmark, RunConfig, Sampling, ServerOptions, resolve
 from nemo_skills_specdec.studies.one_run import run_once
+from nemo_skills_specdec.studies.study import find_runs, run_study
 
 
 @contextlib.contextmanager
@@ -91,3 +93,15 @@ def test_a_run_with_a_fresh_cache_empties_it_or_says_how_else(tmp_path, monkeypa
         with pytest.raises(UsageError, match=r"--fresh-cache.*VLLM_SERVER_DEV_MODE=1, or restart it"):
             run_once(config(server.base_url), tmp_path / "two")
     assert not (tmp_path / "two").exists()
+
+
+def test_repetitions_on_a_running_server_start_with_an_empty_cache(tmp_path, monkeypatch):
+    asked = []
+    real = caches.fetch
+    monkeypatch.setattr(caches, "fetch", lambda url, *rest, **more: asked.append(url) or real(url, *rest, **more))
+    with start(EmbeddedOptions()) as server:
+        plain = msgspec.structs.replace(config(server.base_url), fresh_cache=False)
+        run_study([msgspec.structs.replace(plain, repeat=number) for number in range(3)], tmp_path)
+    assert asked == [f"{server.base_url}/reset_prefix_cache"] * 2
+    findings = [run.evaluation.overall.acceptance.findings for run in find_runs(tmp_path)]
+    assert all(finding.code != "server_not_fresh" for found in findings for finding in found)
