@@ -338,6 +338,76 @@ def test_ns_prepare_data_takes_the_data_dir_of_upstreams_documentation(python, c
     assert {"__init__.py", "prepare.py", "test.jsonl"} <= {path.name for path in written.iterdir()}, printed[-2000:]
 
 
+PACKAGING = """
+import sys, tarfile, tempfile
+from pathlib import Path
+
+from nemo_skills_specdec.evaluator.shipping import register_package
+register_package()
+from nemo_skills.pipeline.utils.packager import get_packager
+
+archive = get_packager().package(Path.cwd(), tempfile.mkdtemp(dir=sys.argv[1]), "code")
+print(*tarfile.open(archive).getnames(), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("installed", ["checkout", "outside git", "inside a git project"])
+def test_what_nemo_skills_sends_to_a_job_holds_the_package(python, tmp_path, checkout, installed):
+    project = tmp_path / "project"
+    site = checkout
+    if installed != "checkout":
+        site = project / ".venv" / "site"
+        shutil.copytree(checkout / "nemo_skills_specdec", site / "nemo_skills_specdec")
+    project.mkdir(exist_ok=True)
+    (project / "secret.jsonl").write_text("{}")
+    if installed == "inside a git project":
+        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+        words = ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "t"]
+        subprocess.run(["git", *words], cwd=project, check=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run(
+        [python, "-c", PACKAGING, str(tmp_path)],
+        cwd=elsewhere,
+        env=environment(python, PYTHONPATH=str(site)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    members = {name.removeprefix("./") for name in done.stdout.splitlines()}
+    assert {"nemo_skills_specdec/evaluator/generation.py", "nemo_skills/pipeline/eval.py"} <= members, done.stderr[
+        -2000:
+    ]
+    assert not [name for name in members if name.endswith("secret.jsonl")]
+
+
+def test_doctor_prints_two_commands_with_a_name_that_is_ours_alone(python, place):
+    code = "import sys; from nemo_skills_specdec.cli import main; sys.argv[1:] = ['doctor', '--nemo-skills']; main()"
+    done = subprocess.run(
+        [python, "-c", code], cwd=place, env=environment(python), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *_, prepare, first, second, third, fourth = done.stdout.splitlines()
+    assert prepare == f"ns-specdec prepare speed-bench-specdec --data-dir={place}/data"
+    assert first.startswith("ns eval")
+    assert "--benchmarks=speed-bench-specdec" in second
+    assert third.split()[0].startswith("--server_type=")
+    assert fourth.split()[0].startswith("++inference")
+    assert "added to servers that ns eval starts" in done.stdout
+
+
+def test_a_benchmark_of_nemo_skills_own_is_never_given_our_rows(python, place):
+    taken = code_of(python, "dataset/speed-bench/__init__.py") != ""
+    code = (
+        "from nemo_skills_specdec.evaluator.dataset_folders import free_name\n"
+        "print(free_name('speed-bench', lambda line: None))"
+    )
+    done = subprocess.run(
+        [python, "-c", code], cwd=place, env=environment(python), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ("speed-bench-specdec" if taken else "speed-bench")
+
+
 STANDIN_VLLM = """
 import argparse, json, os, sys
 
