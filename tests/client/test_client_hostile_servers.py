@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 from client_server import DATA, DONE, GOOD, ask_url, chunk
+from reliability.faults import fault
 
 from nemo_skills_specdec.client import http_response, limits, loop, sse
 from nemo_skills_specdec.client.answer import read_answer
@@ -136,6 +137,7 @@ def test_a_server_without_tls_is_named_as_such():
     assert exchange.outcome == "unreachable"
 
 
+@fault(10, "a proxy in the environment that nobody asked for", "it is not used", None, "-")
 def test_a_proxy_is_used_only_where_it_is_asked_for(monkeypatch):
     requests = []
     monkeypatch.setenv("no_proxy", "")
@@ -160,6 +162,7 @@ def test_a_proxy_is_used_only_where_it_is_asked_for(monkeypatch):
     assert "unknown" in (asyncio.run(main()).exchanges[0].error or "")
 
 
+@fault(10, "TLS through a proxy", "the key goes through the tunnel only", None, "-")
 def test_tls_goes_through_a_tunnel_of_the_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "")
     asked = []
@@ -256,6 +259,7 @@ def test_an_answer_compressed_all_the_same_is_read(encoding):
     assert (exchange.error, read_answer(exchange).generation) == (None, "Hello")
 
 
+@fault(8, "a compressed body that is damaged", "one failed request", None, "the others")
 def test_a_broken_compression_fails_its_request_only():
     head = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
     [exchange] = ask_raw(head, http_chunk(b"no gzip"), b"0\r\n\r\n").exchanges
@@ -282,6 +286,7 @@ def test_what_breaks_off_or_is_no_answer_says_so(pieces, outcome, says):
     assert says in (exchange.error or "")
 
 
+@fault(8, "an answer before the request was read", "the answer", None, "the answer")
 def test_an_answer_that_comes_before_the_request_was_read_is_taken():
     early = b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\nConnection: close\r\n\r\ntoo large"
 
@@ -336,6 +341,7 @@ def test_fewer_open_files_than_conversations_lower_the_concurrency(monkeypatch):
     assert (sent.lowered_concurrency, most) == (6, 6)
 
 
+@fault(9, "no descriptor is free for a while", "requests wait", None, "all answers")
 def test_running_out_of_descriptors_waits_for_a_free_one(monkeypatch):
     real = socket.socket
     open_now = 0

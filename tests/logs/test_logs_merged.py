@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+from reliability.faults import fault
 
 from nemo_skills_specdec.errors import DataError
 from nemo_skills_specdec.logs.analysis import LogAnalysis, analyse_log
@@ -53,11 +54,13 @@ def test_two_printers_are_told_apart_and_warned_of(tmp_path, one, other, length)
     assert ("read each by itself" in message) == (length == 5)
 
 
+@fault(4, "several logs in one by `tail`", "each by itself, and a warning", 0, "all intervals")
 def test_files_that_tail_shows_together_are_told_apart(tmp_path):
     text = f"==> a.log <==\n{record()}\n==> b.log <==\n{record(time='11-22 19:16:30')}"
     assert list(analysed(tmp_path, text).servers) == ["a.log", "b.log"]
 
 
+@fault(4, "logs merged without a name of the server", "`processes_merged` or its sign", 0, "all intervals")
 @pytest.mark.parametrize(
     ("text", "sign"),
     [
@@ -84,6 +87,7 @@ def test_data_parallel_engines_and_a_new_year_are_no_sign_of_merging(tmp_path):
     assert "log_mixed" not in warnings(analysed(tmp_path, new_year))
 
 
+@fault(4, "`[repeated 3x across cluster]`", "that totals are too low", 0, "what was printed")
 @pytest.mark.parametrize(
     ("text", "lost"),
     [
@@ -97,11 +101,13 @@ def test_lines_that_a_collector_dropped_make_totals_too_low(tmp_path, text, lost
     assert warnings(analysis)["log_lines_suppressed"].startswith(f"{lost} lines were dropped")
 
 
+@fault(2, "a log that PowerShell redirected", "AL", 0, "all intervals")
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
 def test_a_log_that_powershell_redirected_is_read(tmp_path, encoding):
     assert analysed(tmp_path, record().encode(encoding)).acceptance.num_draft_tokens == 1200
 
 
+@fault(2, "a log of an idle server", "several causes, none of them proved", 2, "-")
 @pytest.mark.parametrize(
     ("text", "cause"),
     [

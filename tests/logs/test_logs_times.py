@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reliability.faults import fault
 
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.logs.times import between, moments
@@ -27,6 +28,9 @@ def lines(intervals: list[LogInterval], since: str | None, until: str | None = N
     return [line.line for line in between(intervals, since, until)]
 
 
+@fault(
+    4, "a log across New Year, with `--since` and `--until`", "the intervals asked for", 0, "the intervals asked for"
+)
 @pytest.mark.parametrize(
     ("since", "until", "kept"),
     [
@@ -93,6 +97,7 @@ def test_steps_below_half_a_year_never_run_backwards(steps):
     assert found == sorted(found)
 
 
+@fault(4, "a `--since` that is no time", "why it is none", 2, "-")
 @pytest.mark.parametrize("text", ["2026-11-22 19:16:20", "19:16:20", "11-22", "13-01 00:00:00", "", "11-22 24:00:00"])
 def test_a_bound_that_is_no_such_time_is_refused(text):
     with pytest.raises(UsageError, match=r"--until is .* write month-day"):
