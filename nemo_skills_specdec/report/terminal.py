@@ -20,6 +20,8 @@ WIDE = 120
 WIDE_POSITIONS = 6
 SHOWN_POSITIONS = 4
 """Conditional rates in the table; more do not fit into 80 columns, and all of them stand below it."""
+MOST_ACROSS = 4
+"""Percentiles side by side; with more of them they stand below each other, lest the table be wider than a terminal."""
 _MARKS: dict[Severity, tuple[str, str]] = {
     "invalid": ("INVALID", "bold red"),
     "warning": ("warning", "yellow"),
@@ -205,15 +207,18 @@ def latency_table(speed: Speed) -> list[Table]:
     if not known:
         return []
     names = list(known[0][1].others) or ["50", "90", "99"]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("latency", no_wrap=True)
-    for name in ("mean", "sd", *(f"p{name}" for name in names), "n"):
-        table.add_column(name, justify="right", no_wrap=True)
+    grid = [["latency", "mean", "sd", *(f"p{name}" for name in names), "n"]]
     for name, figures in known:
         scale = 1.0 if figures is speed.user_tokens_per_second else 1000.0
         values = [figures.mean, figures.standard_deviation, *(percentile(figures, name) for name in names)]
-        cells = [_latency(value, scale) for value in values]
-        table.add_row(name, *cells, _over(figures.over, figures.of))
+        grid.append([name, *(_latency(value, scale) for value in values), _over(figures.over, figures.of)])
+    if len(names) > MOST_ACROSS:
+        grid = [list(column) for column in zip(*grid, strict=True)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, name in enumerate(grid[0]):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in grid[1:]:
+        table.add_row(*row)
     return [table]
 
 

@@ -2,8 +2,9 @@ from rich.console import Console
 
 from nemo_skills_specdec.acceptance import counts_from_histogram
 from nemo_skills_specdec.measurement.result import Measured, evaluation_of
+from nemo_skills_specdec.measurement.speed import Speed, percentiles
 from nemo_skills_specdec.records import Finding, RequestRecord
-from nemo_skills_specdec.report.terminal import print_evaluation
+from nemo_skills_specdec.report.terminal import latency_table, print_evaluation
 
 
 def shown(records, findings=(), reading=None, width=80):
@@ -101,3 +102,21 @@ def test_a_hundred_and_twenty_columns_show_more_and_hold_it():
     head = text.splitlines()[0].split()
     assert head[:3] == ["category", "prompts", "failed"]
     assert head[-5:] == ["c6", "tok/s", "TTFT", "TTFT", "p99"]
+
+
+def test_any_number_of_percentiles_fits_eighty_columns_uncut():
+    asked = [5.0, 25.0, 50.0, 75.0, 90.0, 99.9]
+    found = percentiles([value / 1000 for value in range(20_000)], others=asked)
+    speed = Speed(
+        wall_seconds=1.0,
+        prompt_tokens=None,
+        completion_tokens=None,
+        output_tokens_per_second=None,
+        **dict.fromkeys(("ttft_seconds", "tpot_seconds", "inter_chunk_pooled_seconds", "end_to_end_seconds"), found),
+    )
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(*latency_table(speed))
+    text = console.export_text()
+    assert "\u2026" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert line(text, "p99.9").split() == ["p99.9", "19979", "19979", "19979", "19979"]
