@@ -4,6 +4,10 @@ Rounding alone changes answers: on a GPU, at concurrency 8, only 84 to 93 % of a
 gave before. So the measure is a second run of the baseline. For each prompt it is asked which of the two, the run or
 the second baseline, left the first baseline's answer earlier. If speculation changes nothing, either is as likely,
 whatever the prompt; the sign test counts the prompts where one did and is exact.
+
+A baseline that decodes one token at a time may well repeat itself to the letter, while verification, a pass over
+several tokens, rounds otherwise. So where log-probabilities tell near-ties from real changes, prompts that the run left
+at a near-tie alone show no change: the test is made again without them.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from nemo_skills_specdec.compare.divergence import Divergence, agreement
+from nemo_skills_specdec.compare.divergence import NEAR_TIE, Divergence, agreement
 from nemo_skills_specdec.compare.pairing import pair
 from nemo_skills_specdec.measurement.run import OutputRow
 from nemo_skills_specdec.records import Finding
@@ -23,6 +27,7 @@ from nemo_skills_specdec.records import Finding
 OutputVerdict = Literal[
     "identical",
     "no more different than the baseline from itself",
+    "more different than the baseline from itself, but at near-ties",
     "more different than the baseline from itself",
     "undecided",
 ]
@@ -53,6 +58,7 @@ class Losslessness(msgspec.Struct, frozen=True, kw_only=True):
         itself: the second baseline beside the first; None without one.
         earlier: prompts where the run left the baseline's answer and the second baseline did not, or did so later.
         later: prompts where it was the other way round.
+        earlier_at_near_ties: of the earlier ones, those that differ first at a near-tie.
         p_value: one-sided, of so many or more earlier ones by chance.
         needed: earlier ones, out of none later, from which the test would say so: its power.
     """
@@ -61,6 +67,7 @@ class Losslessness(msgspec.Struct, frozen=True, kw_only=True):
     itself: Agreements | None
     earlier: int
     later: int
+    earlier_at_near_ties: int = 0
     p_value: float | None
     needed: int
     verdict: OutputVerdict
@@ -85,17 +92,20 @@ def losslessness(
     others = [agreement(a, b) for a, b in zip(first, pairs.rows[2], strict=True)] if itself is not None else None
     summary = _summary([one.divergence for one in own])
     again = _summary([one.divergence for one in others]) if others is not None else None
-    earlier = later = 0
+    earlier = later = ties = 0
     for mine, its in zip(own, others or [], strict=False):
         places = [math.inf if one.divergence is None else one.length for one in (mine, its)]
         earlier += places[0] < places[1]
         later += places[0] > places[1]
+        ties += places[0] < places[1] and mine.divergence is not None and mine.divergence.kind == "near-tie"
     p_value = sign_test(earlier, later) if others is not None else None
     verdict: OutputVerdict = "undecided"
     if not summary.divergences and summary.prompts:
         verdict = "identical"
     elif p_value is not None and p_value < significance:
         verdict = "more different than the baseline from itself"
+        if sign_test(earlier - ties, later) >= significance:
+            verdict = "more different than the baseline from itself, but at near-ties"
     elif p_value is not None:
         verdict = "no more different than the baseline from itself"
     found = Losslessness(
@@ -103,6 +113,7 @@ def losslessness(
         itself=again,
         earlier=earlier,
         later=later,
+        earlier_at_near_ties=ties,
         p_value=p_value,
         needed=math.floor(math.log2(1 / significance)) + 1,
         verdict=verdict,
@@ -143,6 +154,21 @@ def _findings(found: Losslessness) -> list[Finding]:
                 message=f"{found.earlier} prompts left the baseline's answer earlier than the baseline itself did, "
                 f"{found.later} later (p = {found.p_value:.2g}), so this speculation changes outputs.",
                 numbers={"earlier": found.earlier, "later": found.later, "p_value": found.p_value},
+            )
+        ]
+    if found.verdict == "more different than the baseline from itself, but at near-ties":
+        return [
+            Finding(
+                code="outputs_differ_at_near_ties",
+                severity="warning",
+                message=f"{found.earlier} prompts left the baseline's answer earlier than the baseline itself did, "
+                f"{found.later} later, but {found.earlier_at_near_ties} of them between tokens that the baseline found "
+                f"about as probable (within {NEAR_TIE} nats), which rounding alone does; the others show no change.",
+                numbers={
+                    "earlier": found.earlier,
+                    "later": found.later,
+                    "earlier_at_near_ties": found.earlier_at_near_ties,
+                },
             )
         ]
     if found.verdict == "undecided" and differing:

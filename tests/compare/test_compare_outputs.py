@@ -108,6 +108,29 @@ def test_seven_that_only_the_run_changes_are_a_change_and_six_are_not():
     assert found.run.positions == (2, 2, 2)
 
 
+def by_token(number, changed, gap):
+    """Answers `a b c` to nine prompts, the first `changed` of them with another token, `gap` nats less probable."""
+    top = {"b": (("x", -0.5 - gap),)}
+    words = [("a", "x", "c") if n < changed else ("a", "b", "c") for n in range(number)]
+    return [answer(str(n), logprobs=tokens(*word, **top)) for n, word in enumerate(words)]
+
+
+def test_near_ties_alone_are_no_change_though_the_baseline_repeats_itself():
+    baseline = by_token(9, 0, 0.1)
+    found = losslessness(baseline, by_token(9, 9, 0.1), baseline)
+    assert found.verdict == "more different than the baseline from itself, but at near-ties"
+    assert (found.earlier, found.earlier_at_near_ties, found.run.real_changes) == (9, 9, 0)
+    assert [(finding.code, finding.severity) for finding in found.findings] == [
+        ("outputs_differ_at_near_ties", "warning")
+    ]
+
+
+def test_real_changes_are_a_change_whatever_near_ties_there_are():
+    baseline = by_token(9, 0, 3.0)
+    found = losslessness(baseline, by_token(9, 9, 3.0), baseline)
+    assert (found.verdict, found.earlier_at_near_ties) == ("more different than the baseline from itself", 0)
+
+
 def test_without_a_second_baseline_a_difference_decides_nothing():
     baseline = answers("aaaa", "bbbb")
     assert losslessness(baseline, baseline).verdict == "identical"
