@@ -14,7 +14,7 @@ import typer
 
 from nemo_skills_specdec.cli._engine_options import TlsFlags
 from nemo_skills_specdec.cli._streams import write_json, write_line
-from nemo_skills_specdec.errors import UsageError
+from nemo_skills_specdec.errors import UsageError, WriteError
 from nemo_skills_specdec.option_groups import spread
 
 if TYPE_CHECKING:
@@ -87,17 +87,20 @@ def watch(
     )
     secrets = secrets_of(urls, headers)
     with redacting(secrets):
-        result = _run(options, record, secrets, quiet=quiet or json_output)
+        result, failure = _run(options, record, secrets, quiet=quiet or json_output)
     _finish(result, options, json_output=json_output)
+    if failure is not None:
+        raise WriteError(f"{failure}; the recording lacks what came after")
 
 
-def _run(options: WatchOptions, record: Path | None, secrets: Sequence[str], *, quiet: bool) -> WatchResult:
-    """The watch, shown on stderr; the recording is on disk when this returns, whatever ended it."""
+def _run(
+    options: WatchOptions, record: Path | None, secrets: Sequence[str], *, quiet: bool
+) -> tuple[WatchResult, str | None]:
+    """The watch, shown on stderr, and why its recording broke off; what there is of it is on disk then."""
     from rich.live import Live
 
     from nemo_skills_specdec.cli._screen import screen
     from nemo_skills_specdec.client.interrupt import first_signal
-    from nemo_skills_specdec.errors import WriteError
     from nemo_skills_specdec.redaction import redacted_bytes
     from nemo_skills_specdec.watch.recording import encoded, open_recording
     from nemo_skills_specdec.watch.run import watch as run_watch
@@ -107,11 +110,16 @@ def _run(options: WatchOptions, record: Path | None, secrets: Sequence[str], *, 
     console.soft_wrap = True
     log = open_recording(record) if record is not None else None
     live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
+    told: list[str] = []
     show = _shower(console, live, options.every) if not quiet else lambda latest, result: None
 
     def keep(line: Line) -> None:
-        if log is not None:
-            log.append(redacted_bytes(encoded(line), secrets))
+        if log is None:
+            return
+        log.append(redacted_bytes(encoded(line), secrets))
+        if log.failure is not None and not told:
+            told.append(f"ns-specdec: {log.failure}; the watch goes on without a recording")
+            console.print(told[0])
 
     try:
         with first_signal(stop.set):
@@ -123,9 +131,7 @@ def _run(options: WatchOptions, record: Path | None, secrets: Sequence[str], *, 
             live.stop()
         if log is not None:
             log.close()
-    if log is not None and log.failure is not None:
-        raise WriteError(f"{log.failure}; the recording lacks what came after")
-    return result
+    return result, log.failure if log is not None else None
 
 
 def _shower(console: Console, live: Live | None, every: float) -> Callable[[Round, WatchResult], None]:

@@ -103,7 +103,7 @@ def watch(
         ServerError: none of the URLs gives metrics.
     """
     urls = list(options.urls)
-    names = [endpoint_name(url if "://" in url else f"//{url}") for url in urls]
+    names = [endpoint_name(url) for url in urls]
     if len(set(names)) < len(names):
         raise UsageError("a URL is given twice; give every server once")
     session: Session = {url: WatchedEndpoint(name=name) for url, name in zip(urls, names, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -69,10 +69,11 @@ Session = dict[str, WatchedEndpoint]
 
 
 def endpoint_name(url: str) -> str:
-    """A URL in short: host, port and, where it is not the usual one, the path."""
-    parts = urlsplit(url)
-    path = parts.path.removesuffix("/metrics").rstrip("/")
-    return f"{parts.netloc.rpartition('@')[2]}{path}"
+    """A URL in short: host, port, the path where it is not the usual one, and the model that a router is asked for."""
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    path = parts.path.removesuffix("/metrics").removesuffix("/v1").rstrip("/")
+    model = parse_qs(parts.query).get("model", [""])[0]
+    return f"{parts.netloc.rpartition('@')[2]}{path} {model}".strip()
 
 
 def observe(session: Session, looks: Mapping[str, Look]) -> Round:

@@ -138,6 +138,16 @@ def test_quiet_shows_the_summary_alone(server: RunningEmbedded) -> None:
     assert "watched for" in out
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_costs_the_recording_and_not_the_summary(server: RunningEmbedded) -> None:
+    process = watch(server.base_url, "--interval", "0.3s", "--for", "1.5s", "--record", "/dev/full")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "watched for" in out
+    assert "the watch goes on without a recording" in err
+    assert err.endswith("No space left on device; the recording lacks what came after\n")
+
+
 def test_an_acceptance_length_below_the_limit_exits_with_one_and_says_over_what(
     server: RunningEmbedded, tmp_path: Path
 ) -> None:

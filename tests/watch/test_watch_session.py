@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from fleet import look, no_answer, session, sglang, vllm
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from nemo_skills_specdec.engines.reading import read_window
 from nemo_skills_specdec.statistics import Interval
 from nemo_skills_specdec.watch.figures import WatchFigures
-from nemo_skills_specdec.watch.session import Round, Session, observe, replica_figures
+from nemo_skills_specdec.watch.session import Round, Session, endpoint_name, observe, replica_figures
 
 
 def kinds(*rounds: Round) -> list[str]:
@@ -18,6 +19,19 @@ def kinds(*rounds: Round) -> list[str]:
 
 def so_far(watched: Session) -> dict[str, WatchFigures]:
     return {name: figures for name, (_, figures) in replica_figures(watched).items()}
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("localhost:8000", "localhost:8000"),
+        ("http://host:8000/v1", "host:8000"),
+        ("https://user:secret@host/engine-1/metrics?key=secret", "host/engine-1"),
+        ("http://router:8080/metrics?model=small", "router:8080 small"),
+    ],
+)
+def test_a_replica_is_named_by_its_place_and_by_no_secret(url: str, name: str) -> None:
+    assert endpoint_name(url) == name
 
 
 def test_the_first_look_counts_nothing_and_the_second_what_came_since() -> None:
