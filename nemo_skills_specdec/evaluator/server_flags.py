@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -57,6 +58,23 @@ def telling_builder(build: Builder) -> Builder:
     return build_with_statistics
 
 
+def builder_without_cluster(build: Builder) -> Builder:
+    """NeMo-Skills' builder of server commands, which leaves a cluster config that can be stored.
+
+    The default that NeMo-Skills makes up where no cluster is given cannot be written into an experiment that holds a
+    `ServerScript`, so that no server could be started without a cluster config.
+    """
+
+    @wraps(build)
+    def build_and_leave_storable(*positional: Any, cluster_config: Any = None, **rest: Any) -> tuple[str, int]:
+        if isinstance(cluster_config, dict) and isinstance(cluster_config.get("containers"), defaultdict):
+            names = (rest.get("server_type", ""), "nemo-skills", "sandbox")
+            cluster_config["containers"] = dict.fromkeys(names, "")
+        return build(*positional, cluster_config=cluster_config, **rest)
+
+    return build_and_leave_storable
+
+
 def have_server_scripts_tell() -> None:
     """Has the servers that `ns eval` starts tell what they accept, where it does not ask a task for their command.
 
@@ -76,7 +94,7 @@ def have_server_scripts_tell() -> None:
             sglang.METRICS_OPTION,
         )
     elif not hasattr(build, "adds_statistics"):
-        server.get_server_command = telling_builder(build)
+        server.get_server_command = telling_builder(builder_without_cluster(build))
 
 
 def with_statistics(server_type: str, server_args: str, request_files: str | None) -> str:

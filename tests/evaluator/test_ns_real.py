@@ -437,9 +437,6 @@ def test_a_server_that_ns_starts_tells_in_its_responses_if_its_version_can(pytho
     smi.chmod(0o755)
     arguments = ["eval", f"--data_dir={place / 'data'}", f"--output_dir={place / 'out'}", "--benchmarks=mini"]
     arguments += ["--server_type=vllm", "--server_gpus=1", "--model=M", "++inference.tokens_to_generate=16"]
-    # Servers of May 2026 and later cannot be started without a cluster config.
-    (place / "none.yaml").write_text(json.dumps({"executor": "none", "containers": {"vllm": "-", "nemo-skills": "-"}}))
-    arguments += ["--cluster=none", f"--config_dir={place}"]
     arguments += ["""--server_args=--speculative-config '{"method":"draft_model"}'""", "++max_samples=4"]
     path = f"{python.parent}{os.pathsep}{smi.parent}{os.pathsep}{os.environ['PATH']}"
     printed = ns(python, place, *arguments, PYTHONPATH=f"{place / 'servers'}{os.pathsep}{ROOT}", PATH=path)

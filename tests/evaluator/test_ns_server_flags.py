@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from nemo_skills_specdec.evaluator.server_flags import have_server_scripts_tell, with_statistics
+from nemo_skills_specdec.evaluator.server_flags import (
+    builder_without_cluster,
+    have_server_scripts_tell,
+    with_statistics,
+)
 
 EAGLE = """--speculative-config '{"method": "eagle3", "num_speculative_tokens": 3}'"""
 STANDALONE = "--speculative-algorithm STANDALONE --speculative-num-steps 3"
@@ -112,3 +117,10 @@ def test_flags_that_cannot_be_added_are_told_before_anything_starts(monkeypatch,
         "Add to --server_args: for vLLM --per-request-spec-decode-metrics detailed, for SGLang --enable-metrics."
         in (caplog.text)
     )
+
+
+def test_the_default_of_no_cluster_becomes_one_that_can_be_stored():
+    config = {"executor": "none", "containers": defaultdict(str)}
+    builder_without_cluster(lambda **settings: ("", 1))(server_type="vllm", cluster_config=config)
+    assert type(config["containers"]) is dict
+    assert set(config["containers"]) == {"vllm", "nemo-skills", "sandbox"}
