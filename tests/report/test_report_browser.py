@@ -8,6 +8,9 @@ import pytest
 from report_runs import record, usual_records, write_run
 
 from nemo_skills_specdec.report.files import report_on
+from nemo_skills_specdec.watch.figures import WatchFigures
+from nemo_skills_specdec.watch.recording import WatchStart, encoded
+from nemo_skills_specdec.watch.replica import WatchEvent, WatchInterval
 
 CHROMIUM = os.environ.get("SPECDEC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -67,7 +70,47 @@ def several(tmp_path_factory):
     return report_on([study])
 
 
-@pytest.mark.parametrize(("which", "fewest"), [("report", 12), ("several", 12)])
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """The report on a recording of two replicas, one of which gives bounds, and restarts."""
+    path = tmp_path_factory.mktemp("browser") / "watch.jsonl"
+    lines = [WatchStart(at=0.0, version="1", interval_seconds=5.0, urls=["http://a"])]
+    for number in range(1, 40):
+        for name, spread in ((HOSTILE, 0), ("b", 10)):
+            lines.append(interval(5.0 * number, name, number % 20 + 10, spread))
+    lines.append(WatchEvent(at=101.0, replica="b", kind="restarted", message=HOSTILE))
+    path.write_bytes(b"".join(encoded(line) + b"\n" for line in lines))
+    return report_on([path])
+
+
+def interval(at, replica, accepted, spread):
+    figures = WatchFigures(
+        source="bounds" if spread else "counters",
+        num_drafts=100,
+        num_draft_tokens=300,
+        accepted_low=accepted,
+        accepted_high=accepted + spread,
+        accepted_per_position=None if spread else (accepted, 0, 0),
+        requests=3,
+        prompt_tokens=40,
+        generation_tokens=200,
+        cached_prompt_tokens=10,
+    )
+    return WatchInterval(at=at, seconds=5.0, replica=replica, engine="vllm", figures=figures, in_flight=2)
+
+
+def test_a_point_of_a_recording_tells_its_bounds(opened, watched):
+    page, _ = opened(watched)
+    labels = page.eval_on_selector_all(
+        "[data-plot='acceptance-length-over-time'] path[role=graphics-symbol]",
+        "all => all.map(e => e.getAttribute('aria-label'))",
+    )
+    # 12 to 22 and 12 of 100 steps each, of which one replica is bracketed.
+    assert any("replica: b" in label and "acceptance length: 1.170 (1.120 to 1.220)" in label for label in labels)
+    assert any("replica: total" in label and "acceptance length: 1.145 (1.120 to 1.170)" in label for label in labels)
+
+
+@pytest.mark.parametrize(("which", "fewest"), [("report", 12), ("several", 12), ("watched", 4)])
 @pytest.mark.parametrize("width", [1200, 390])
 def test_every_plot_is_drawn_and_nothing_is_loaded_or_complained_about(opened, request, which, fewest, width):
     page, told = opened(request.getfixturevalue(which), viewport={"width": width, "height": 800})
