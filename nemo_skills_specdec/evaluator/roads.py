@@ -14,7 +14,13 @@ from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import UsageError
 from nemo_skills_specdec.evaluator.dataset_folders import SHIPPED
 from nemo_skills_specdec.evaluator.installation import Installation
-from nemo_skills_specdec.evaluator.shipping import REQUIREMENTS, Shipment, installation, shipment
+from nemo_skills_specdec.evaluator.shipping import (
+    REQUIREMENTS,
+    Shipment,
+    has_uncommitted_changes,
+    installation,
+    shipment,
+)
 from nemo_skills_specdec.prompts.catalog import ALIAS
 from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 
@@ -102,6 +108,7 @@ def road_through(
         current_folder: where data and results go without containers.
     """
     taken = sorted(name for name in SHIPPED if name in here.benchmarks)
+    sent = shipment()
     data, data_in_job, output = _places(cluster, current_folder)
     facts = {
         "NeMo-Skills": f"{here.folder}" + (f", from {here.origin}" if here.origin else ""),
@@ -112,13 +119,20 @@ def road_through(
             "builder": "added to servers that ns eval starts, and shown in its log",
             "none": "not added: " + _flags_by_hand(),
         }[here.server_flags],
-        "package in jobs": _reach(shipment(), cluster),
+        "package in jobs": _reach(sent, cluster),
     }
+    problems = []
     if cluster is not None and cluster.executor != "none":
         lacking = installation([REQUIREMENTS["msgspec"]])
         facts["what a job lacks"] = f"it installs when it starts; on nodes without a network add {lacking}"
-    problems = []
-    for place in {data, Path(os.environ.get("NEMO_SKILLS_DATA_DIR", "data"))}:
+        if cluster.tunnel:
+            facts["where to prepare"] = f"on the cluster, where {data} is"
+        if sent.form == "checkout" and has_uncommitted_changes(sent.folder):
+            problems.append(
+                f"{sent.folder} has changes that are not committed, and NeMo-Skills sends nothing then; commit them, or "
+                "set NEMO_SKILLS_DISABLE_UNCOMMITTED_CHANGES_CHECK=1 to have the last commit sent"
+            )
+    for place in {data, current_folder / os.environ.get("NEMO_SKILLS_DATA_DIR", "data")}:
         problems += [
             f"{place / name} would not be used: NeMo-Skills takes its own {name} and prints figures of another "
             f"definition; rename the folder to {name}{ALIAS}"

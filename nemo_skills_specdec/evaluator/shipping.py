@@ -70,6 +70,12 @@ def shipment(package: Path = PACKAGE) -> Shipment:
     return Shipment("copy", package)
 
 
+def has_uncommitted_changes(root: Path) -> bool:
+    """Whether tracked files of a repository differ from its last commit."""
+    words = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
+    return bool(subprocess.run(words, capture_output=True, check=False).stdout.strip())
+
+
 def register_package(dataset_folder: Path | None = None) -> None:
     """Has NeMo-Skills take this package along to containers; does nothing where there is no NeMo-Skills that could.
 

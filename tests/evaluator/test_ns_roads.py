@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 from nemo_skills_specdec.cli import app
 from nemo_skills_specdec.engines.base import ServerInfo
 from nemo_skills_specdec.errors import UsageError
-from nemo_skills_specdec.evaluator import dataset_folders
+from nemo_skills_specdec.evaluator import dataset_folders, roads
 from nemo_skills_specdec.evaluator.installation import read_installation
 from nemo_skills_specdec.evaluator.roads import ClusterConfig, read_cluster, road_through
+from nemo_skills_specdec.evaluator.shipping import Shipment
 
 OCTOBER_2025 = {
     "dataset/utils.py": "def get_dataset_module(dataset, extra_datasets=None): ...",
@@ -97,6 +98,18 @@ def test_on_a_cluster_the_data_lie_in_a_mount(state, tmp_path):
     assert road.prepare == "ns-specdec prepare speed-bench-specdec --data-dir=/lustre/data"
     words = shlex.split(road.evaluate)
     assert {"--cluster=slurm", "--data_dir=/data", "--output_dir=/results/speed-bench"} <= set(words)
+
+
+def test_a_checkout_with_changes_is_a_problem_for_jobs_only(state, tmp_path, monkeypatch):
+    monkeypatch.setattr(roads, "shipment", lambda: Shipment("checkout", tmp_path))
+    monkeypatch.setattr(roads, "has_uncommitted_changes", lambda root: True)
+    cluster = ClusterConfig(name="c", folder=tmp_path, executor="slurm", tunnel=True, mounts=[("/far/data", "/data")])
+    here = state(JULY_2026)
+    road = road_through(here, cluster, None, tmp_path)
+    assert road.facts["where to prepare"] == "on the cluster, where /far/data is"
+    (problem,) = road.problems
+    assert problem.startswith(f"{tmp_path} has changes that are not committed")
+    assert road_through(here, None, None, tmp_path).problems == []
 
 
 def test_a_cluster_config_is_read_where_it_lies(tmp_path):
