@@ -129,8 +129,8 @@ def road_through(
             facts["where to prepare"] = f"on the cluster, where {data} is"
         if sent.form == "checkout" and has_uncommitted_changes(sent.folder):
             problems.append(
-                f"{sent.folder} has changes that are not committed, and NeMo-Skills sends nothing then; commit them, or "
-                "set NEMO_SKILLS_DISABLE_UNCOMMITTED_CHANGES_CHECK=1 to have the last commit sent"
+                f"{sent.folder} has changes that are not committed, and NeMo-Skills sends nothing then; commit them, "
+                "or set NEMO_SKILLS_DISABLE_UNCOMMITTED_CHANGES_CHECK=1 to have the last commit sent"
             )
     for place in {data, current_folder / os.environ.get("NEMO_SKILLS_DATA_DIR", "data")}:
         problems += [
