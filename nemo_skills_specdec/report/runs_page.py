@@ -33,11 +33,12 @@ from nemo_skills_specdec.report.runs_plots import LENGTH, TOTAL, USER, Compared,
 _GRAVEST = ("invalid", "warning", "info")
 
 
-def runs_page(runs: Sequence[Run], title: str) -> Page:
+def runs_page(runs: Sequence[Run], title: str, missing: Sequence[tuple[str, str]] = ()) -> Page:
     """Compares whatever runs there are; those without speculation are the baselines, or else the first one is.
 
     Args:
         runs: at least two, in the order to show.
+        missing: directories of runs without a result, and why they have none.
     """
     found = configurations(group_runs(runs))
     compared, refused = _comparisons(found)
@@ -52,11 +53,12 @@ def runs_page(runs: Sequence[Run], title: str) -> Page:
             if compared
             else [],
         ),
-        Section(title="Runs", tables=[_runs_table(found)]),
+        Section(title="Runs", tables=[_runs_table(found), *_missing_table(missing)]),
     ]
     return Page(
         title=title,
-        subtitle=f"{len(found)} configurations in {len(runs)} runs.",
+        subtitle=f"{len(found)} configurations in {len(runs)} runs."
+        + (f" {len(missing)} more were not finished, see the end." if missing else ""),
         verdict=_verdict(compared),
         findings=_findings(found, compared),
         sections=[section for section in sections if section.plots or section.tables or section.text],
@@ -208,6 +210,12 @@ def _runs_table(found: Sequence[Configuration]) -> PageTable:
     ]
     head = ["configuration", "directory", "started (UTC)", "status", "prompts", "acceptance length", "source"]
     return PageTable(title="Where they are", head=head, rows=rows, note="`ns-specdec report` shows each by itself.")
+
+
+def _missing_table(missing: Sequence[tuple[str, str]]) -> list[PageTable]:
+    if not missing:
+        return []
+    return [PageTable(title="Not finished", head=["directory", "why"], rows=[list(one) for one in missing])]
 
 
 def _findings(found: Sequence[Configuration], compared: Compared) -> list[Finding]:

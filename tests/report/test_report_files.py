@@ -1,6 +1,7 @@
 """The files of a report."""
 
 import csv
+import hashlib
 import json
 import re
 from importlib.resources import files
@@ -9,7 +10,7 @@ import pytest
 from report_runs import record, usual_records, write_run
 
 from nemo_skills_specdec.report.files import report_on
-from nemo_skills_specdec.report.html import script_json
+from nemo_skills_specdec.report.html import SCRIPTS, script_json
 
 HOSTILE = "<script>alert(1)</script>\"'`|*_\u202eevil\u202c & {{ 7*7 }} " + "x" * 10_000
 
@@ -90,6 +91,15 @@ def test_pictures_name_the_extra_that_draws_them(run, monkeypatch):
     monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"nemo-skills-specdec\[images\]"):
         report_on([run], images=["png"])
+
+
+def test_the_scripts_are_those_that_npm_has():
+    folder = files("nemo_skills_specdec.report") / "assets"
+    told = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in SCRIPTS[:2]}
+    assert told == {
+        "vega-6.4.0.min.js": "8f6a3587cf8d4f42c7e08120e3eb05d067e746d554e39d2dcf52acc0bd5ba28f",
+        "vega-lite-6.4.3.min.js": "35a9821df838825b05a6a73e9414b58747a1b18321583858ed903c66393a5c7e",
+    }
 
 
 def test_the_scripts_come_with_their_licences():

@@ -124,3 +124,25 @@ def test_the_summary_of_a_study_is_left_as_it_is(study):
     (study / "summary.csv").write_text("its own\n")
     report_on([study])
     assert (study / "summary.csv").read_text() == "its own\n"
+
+
+def test_runs_of_a_study_without_a_result_are_named_with_the_reason(study):
+    for name, error in (("broken", "no GPU\nmore"), ("killed", None)):
+        (study / name).mkdir()
+        (study / name / "config.yaml").touch()
+        if error:
+            (study / name / "failed.json").write_text(json.dumps({"error": error, "config_hash": "x", "at": "now"}))
+    text = (report_on([study]).parent / "report.md").read_text()
+    assert "2 more were not finished" in text
+    assert "broken | no GPU |" in text
+    assert "killed | it ended without a result |" in text
+
+
+def test_a_run_that_failed_and_was_made_again_is_not_missing(study):
+    manifest = json.loads((study / "k3-1" / "manifest.json").read_text())
+    manifest["arguments"]["config_hash"] = "abc"
+    (study / "k3-1" / "manifest.json").write_text(json.dumps(manifest))
+    (study / "broken").mkdir()
+    (study / "broken" / "config.yaml").touch()
+    (study / "broken" / "failed.json").write_text(json.dumps({"error": "no GPU", "config_hash": "abc", "at": "now"}))
+    assert "not finished" not in (report_on([study]).parent / "report.md").read_text()
