@@ -35,9 +35,10 @@ def prepare(
     from nemo_skills_specdec.prompts.preparation import prepare as prepare_set
     from nemo_skills_specdec.prompts.prepared.folder import default_data_dir
 
+    for_nemo_skills = flags.data_dir is not None or bool(os.environ.get("NEMO_SKILLS_DATA_DIR"))
     if flags.output_dir is None:
-        name = free_name(name, lambda line: write_line(line, stderr=True))
-    if flags.output_dir is None and (flags.data_dir is not None or os.environ.get("NEMO_SKILLS_DATA_DIR")):
+        name = free_name(name, lambda line: write_line(line, stderr=True) if for_nemo_skills else None)
+    if flags.output_dir is None and for_nemo_skills:
         # First, since it brings all rows of `mini` along, which may be fewer in the end.
         write_dataset_folder(folder_name(name), flags.data_dir or default_data_dir())
     options = PrepareOptions(name=name, **msgspec.structs.asdict(flags))

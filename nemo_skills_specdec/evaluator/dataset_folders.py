@@ -17,6 +17,7 @@ from nemo_skills_specdec.files import write_atomically
 from nemo_skills_specdec.prepare_data import main as prepare_set
 from nemo_skills_specdec.prepare_data import say
 from nemo_skills_specdec.prompts.catalog import ALIAS, base_name
+from nemo_skills_specdec.prompts.prompt_set import SPEED_BENCH
 from nemo_skills_specdec.prompts.sets.mini import load_mini
 
 SHIPPED = (
@@ -91,7 +92,13 @@ def free_name(name: str, tell: Callable[[str], None]) -> str:
     Args:
         tell: gets a line if the name is not the one asked for.
     """
-    if name not in own_benchmarks() or base_name(name) != name:
+    own = own_benchmarks()
+    if name == SPEED_BENCH and not own:
+        tell(
+            f"{name}: NeMo-Skills has had a benchmark of this name since the end of February 2026, which measures "
+            f"otherwise and would take these rows; prepare {name}{ALIAS} for ns eval"
+        )
+    if name not in own or base_name(f"{name}{ALIAS}") != name:
         return name
     tell(
         f"{name}: NeMo-Skills has a benchmark of this name, which measures otherwise; the rows go to the folder "

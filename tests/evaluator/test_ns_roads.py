@@ -128,14 +128,21 @@ def test_what_is_no_cluster_config_is_refused(tmp_path, text):
 
 
 def test_rows_never_go_where_nemo_skills_would_measure_them_otherwise(monkeypatch):
-    monkeypatch.setattr(dataset_folders, "own_benchmarks", lambda: frozenset({"speed-bench", "gsm8k"}))
+    monkeypatch.setattr(dataset_folders, "own_benchmarks", lambda: frozenset({"speed-bench", "gsm8k", "human-eval"}))
     told = []
     assert dataset_folders.free_name("speed-bench", told.append) == "speed-bench-specdec"
     assert dataset_folders.free_name("gsm8k", told.append) == "gsm8k-specdec"
     assert len(told) == 2
-    for name in ("speed-bench-specdec", "mini", "org/name"):
+    for name in ("speed-bench-specdec", "mini", "org/name", "human-eval"):
         assert dataset_folders.free_name(name, told.append) == name
     assert len(told) == 2
+
+
+def test_rows_that_another_nemo_skills_might_take_come_with_a_warning(monkeypatch):
+    monkeypatch.setattr(dataset_folders, "own_benchmarks", lambda: frozenset())
+    told = []
+    assert dataset_folders.free_name("speed-bench", told.append) == "speed-bench"
+    assert told[0].endswith("prepare speed-bench-specdec for ns eval")
 
 
 def test_doctor_says_when_there_is_no_nemo_skills_here():
