@@ -135,7 +135,8 @@ def together(
         observed=observed,
         senders=[*(earlier.senders if earlier is not None else []), *now.senders],
         request_file=None,
-        cut_off=None if now.cut_off is None else now.cut_off + known,
+        # Counters that miss a whole window cannot be compared with anything.
+        cut_off=now.cut_off + known if now.cut_off is not None and all(a.closed for a in attempts) else None,
         wall_seconds=seconds + now.wall_seconds,
         category_wall_seconds=categories,
     )
