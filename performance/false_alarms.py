@@ -3,47 +3,49 @@
 One embedded server is measured again and again with a draft model at temperature 0.8, another seed and another order of
 the prompts each time, so that acceptance, texts and times all vary as they do between two runs of one server. Then
 disjoint pairs of runs are compared, and disjoint pairs of groups of repeats: any verdict but `not distinguishable` is a
-false alarm.
+false alarm. Measuring is `eval`'s own; only the result of each run, which no comparison by prompt needs, is left out.
 
-    python performance/false_alarms.py [--pairs 200] [--repeats 3] [--runs FOLDER]
+    python performance/false_alarms.py [--pairs 200] [--repeats 3]
 
-400 runs take about 10 minutes on two quiet cores. With `--runs` the run directories are kept, and those that the folder
-has already are not measured again.
+400 runs take about 4 minutes on two quiet cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from nemo_skills_specdec.client.exchange import LoadOptions, RequestOptions
 from nemo_skills_specdec.compare.comparison import Comparison, compare_groups
 from nemo_skills_specdec.compare.repeats import RunGroup, label_of
 from nemo_skills_specdec.compare.spread import spread
 from nemo_skills_specdec.embedded.launch import start
 from nemo_skills_specdec.embedded.options import EmbeddedOptions
-from nemo_skills_specdec.launch.methods import Method
-from nemo_skills_specdec.launch.options import ServerOptions
-from nemo_skills_specdec.measurement.run import Run, load_run
-from nemo_skills_specdec.measurement.run_directory import METRICS
-from nemo_skills_specdec.studies.config import Benchmark, Load, RunConfig, Sampling
-from nemo_skills_specdec.studies.one_run import run_once
+from nemo_skills_specdec.engines.detect import detect
+from nemo_skills_specdec.measurement.measure import Plan, Workload, gather
+from nemo_skills_specdec.measurement.result import Measured, evaluation_of
+from nemo_skills_specdec.measurement.run import OutputRow, Run
+from nemo_skills_specdec.measurement.run_directory import new_manifest
+from nemo_skills_specdec.records import RequestRecord
+from nemo_skills_specdec.studies.config import Benchmark
+from nemo_skills_specdec.studies.prompts import load_rows
 
-TOKENS = 12
+TOKENS = 16
+PROMPTS = 22
+EVALUATION = evaluation_of("not concluded", Measured(records=[]), {}, findings=[])
 
 
 def main() -> None:
-    """Measures what is missing, compares, and prints a Markdown table."""
+    """Measures, compares, and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3, help="Runs a side in the second row.")
-    parser.add_argument("--runs", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        directories = measured(options.runs or Path(folder), 2 * options.pairs)
-        runs = [load_run(directory) for directory in directories]
+    began = time.monotonic()
+    runs = measured(2 * options.pairs)
+    print(f"{len(runs)} runs in {time.monotonic() - began:.0f} s\n", flush=True)
     print("| runs a side | comparisons | any figure of the total | AL | tok/s per user | AL by category |")
     print("|---|---|---|---|---|---|")
     for size in (1, options.repeats):
@@ -53,27 +55,34 @@ def main() -> None:
     print(f"\nStandard deviation from run to run: {told} ({moved.prompts} prompts).")
 
 
-def measured(folder: Path, wanted: int) -> list[Path]:
-    """The directories of so many runs of one server, one after the other."""
-    directories = [folder / f"{number:03d}" for number in range(wanted)]
-    missing = [number for number, directory in enumerate(directories) if not (directory / METRICS).exists()]
-    began = time.monotonic()
-    if missing:
-        with start(EmbeddedOptions(draft_length=3)) as server:
-            for number in missing:
-                config = RunConfig(
-                    method=Method(name="as_served"),
-                    server=ServerOptions(engine="running", url=server.base_url),
-                    benchmark=Benchmark(config="small", num_prompts=16),
-                    sampling=Sampling(temperature=0.8, seed=number, max_tokens=TOKENS),
-                    load=Load(concurrency=8),
-                    warmup=1,
-                    repeat=number + 1,
-                )
-                run_once(config, directories[number])
-    if missing:
-        print(f"{len(missing)} runs in {time.monotonic() - began:.0f} s\n", flush=True)
-    return directories
+def measured(wanted: int) -> list[Run]:
+    """So many runs on one server, one after the other."""
+    rows = load_rows(Benchmark(config="small", num_prompts=PROMPTS))
+    runs = []
+    with start(EmbeddedOptions(draft_length=3)) as server:
+        info = detect(server.base_url, (server.base_url,), {})
+        for number in range(wanted):
+            plan = Plan(
+                base_url=server.base_url,
+                metrics_urls=(server.base_url,),
+                request=RequestOptions(model=info.models[0], max_tokens=TOKENS, temperature=0.8, seed=1000 * number),
+                load=LoadOptions(concurrency=8),
+                warmup_requests=1,
+                order_seed=number,
+            )
+            evidence = gather(Workload(name="mini", rows=rows), plan, info, headers={}).evidence
+            answered: dict[str, list[RequestRecord]] = {}
+            for record in evidence.records:
+                answered.setdefault(record.question_id, []).append(record)
+            output = [
+                OutputRow(question_id=one.question_id, category=one.category, requests=answered[one.question_id])
+                for one in rows
+            ]
+            manifest = new_manifest({"load": {"concurrency": 8}}, info, rows, time.time())
+            runs.append(
+                Run(directory=Path(str(number)), manifest=manifest, evaluation=EVALUATION, rows=output, snapshots=[])
+            )
+    return runs
 
 
 def starts(runs: Sequence[Run], size: int) -> range:
