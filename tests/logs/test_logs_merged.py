@@ -125,7 +125,7 @@ def test_a_log_that_powershell_redirected_is_read(tmp_path, encoding):
             "set up to",
         ),
         ("INFO vllm serve sglang-tuned-model\n", "whether the server speculates is unknown"),
-        (gzip.compress(record().encode()), "not a text file"),
+        (gzip.compress(record().encode(), mtime=0), "not a text file"),
     ],
 )
 def test_no_interval_is_no_proof_that_speculation_is_off(tmp_path, text, cause):
