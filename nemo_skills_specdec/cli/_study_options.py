@@ -32,7 +32,10 @@ class StudyFlags(msgspec.Struct, frozen=True, kw_only=True):
             **one_of(MethodChoice),
         ),
     ] = None
-    repeats: Annotated[int, typer.Option(min=1, help="Repeat every run N times.", rich_help_panel=RUNS)] = 1
+    repeats: Annotated[
+        int,
+        typer.Option(min=1, help="Repeat every run N times, in turns; a speed claim takes 3.", rich_help_panel=RUNS),
+    ] = 1
     skip_baseline: Annotated[
         bool, typer.Option("--skip-baseline", help="Skip the baseline run (without speculation).", rich_help_panel=RUNS)
     ] = False
