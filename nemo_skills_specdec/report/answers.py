@@ -6,12 +6,12 @@ No text is kept. What a plot shows of answers is aggregated from these columns.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
-from nemo_skills_specdec.records import StepCount
 from nemo_skills_specdec.statistics.counts_table import ACCEPTED, DRAFTED, STEPS, CountsTable, counts_table
 from nemo_skills_specdec.statistics.interval import Interval
 from nemo_skills_specdec.statistics.rates import intervals_of_table, resampled_counts
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class AnswerLine(msgspec.Struct, frozen=True):
-    """What is read of a request in `output.jsonl`."""
+    """What is read of a request in `output.jsonl`.
+
+    Attributes:
+        steps: tokens drafted and accepted, a pair a step.
+    """
 
     error: str | None = None
     sent: bool = True
@@ -41,7 +45,7 @@ class AnswerLine(msgspec.Struct, frozen=True):
     lumped: bool = False
     chunk_microseconds: bytes | None = None
     counts: AcceptanceCounts | None = None
-    steps: list[StepCount] | None = None
+    steps: list[tuple[int, int]] | None = None
 
 
 class PromptLine(msgspec.Struct, frozen=True):
@@ -98,7 +102,8 @@ def read_answers(prompts: Iterable[PromptLine]) -> Answers:
     cells: list[tuple[float, ...]] = []
     counts: list[AcceptanceCounts] = []
     counted: list[int] = []
-    places: list[Indices] = []
+    steps: list[int] = []
+    num_steps: list[int] = []
     chunks: list[Chunks] = []
     for number, prompt in enumerate(prompts):
         for line in prompt.requests:
@@ -107,8 +112,8 @@ def read_answers(prompts: Iterable[PromptLine]) -> Answers:
             if line.counts is not None:
                 counts.append(line.counts)
                 counted.append(len(cells))
-            if line.steps:
-                places.append(_places(number, line.steps))
+            steps.extend(chain.from_iterable(line.steps or ()))
+            num_steps.append(len(line.steps or ()))
             chunks.append(_chunks(line))
             cells.append(_cells(number, line))
     table = np.array(cells, dtype=np.float64).reshape(len(cells), 9)
@@ -125,7 +130,11 @@ def read_answers(prompts: Iterable[PromptLine]) -> Answers:
         completion_tokens=table[:, 8],
         counts=counts_table(counts),
         counted=np.array(counted, dtype=np.int64),
-        places=np.concatenate(places) if places else np.zeros((0, 4), dtype=np.int64),
+        places=_places(
+            table[:, 0].astype(np.int64),
+            np.array(num_steps, dtype=np.int64),
+            np.array(steps, dtype=np.int64).reshape(-1, 2),
+        ),
         num_chunks=np.array([len(times) for times in chunks], dtype=np.int64),
         chunk_microseconds=np.concatenate([np.zeros(0, dtype=np.uint32), *chunks]),
     )
@@ -179,14 +188,20 @@ def _slice(table: CountsTable, prompts: Indices) -> LengthSlice | None:
     )
 
 
-def _places(prompt: int, steps: list[StepCount]) -> Indices:
-    """The steps of an answer that drafted something; its very first token needs no step."""
+def _places(prompts: Indices, numbers: Indices, steps: Indices) -> Indices:
+    """The steps that drafted something, each with its place; an answer's very first token needs no step.
+
+    Args:
+        prompts: of each answer.
+        numbers: of steps of each answer.
+        steps: tokens drafted and accepted, of all answers one after the other.
+    """
     import numpy as np
 
-    drafted = np.array([step.drafted for step in steps], dtype=np.int64)
-    accepted = np.array([step.accepted for step in steps], dtype=np.int64)
-    place = 1 + np.concatenate([[0], np.cumsum(accepted + 1)[:-1]])
-    rows = np.column_stack([np.full(len(steps), prompt), place, drafted, accepted])
+    drafted, accepted = steps[:, 0], steps[:, 1]
+    until = np.concatenate([[0], np.cumsum(accepted + 1)])
+    before = np.repeat(until[np.cumsum(numbers) - numbers], numbers)
+    rows = np.column_stack([np.repeat(prompts, numbers), 1 + until[:-1] - before, drafted, accepted])
     return rows[drafted > 0]
 
 

@@ -127,3 +127,13 @@ def test_the_table_of_latencies_has_every_percentile_that_was_asked_for(run):
     assert table.head == ["figure", "mean", "SD", "p50", "p90", "p95", "p99", "values"]
     assert row[3] == f"{1000 * stored.p50:.3g} ms"
     assert row[-1] == "30"
+
+
+def test_a_step_counts_where_its_first_token_stands(tmp_path):
+    # The first token needs no step, so 31 steps of one token lead to token 32, counted from 0.
+    answers = [record(i, "qa", accepted=[0] * 31 + [3] * 5, completion_tokens=52) for i in range(4)]
+    rows = plot_of(run_page(write_run(tmp_path / "run", answers)), "acceptance-length-along-the-answer").rows
+    assert [(row["name"], row["acceptance_length"], row["num_drafts"]) for row in rows] == [
+        ("0 to 31", 1.0, 4 * 31),
+        ("32 to 127", 4.0, 4 * 5),
+    ]

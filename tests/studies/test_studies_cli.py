@@ -41,7 +41,7 @@ def test_several_files_are_one_study_with_one_summary(files, tmp_path):
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert {row["method"] for row in summary["rows"]} == {"none", "ngram"}
-    assert {path.name for path in (tmp_path / "s").iterdir()} >= {"summary.csv", "summary.md", "runs"}
+    assert {path.name for path in (tmp_path / "s").iterdir()} >= {"summary.csv", "summary.md", "report.html", "runs"}
 
 
 def test_options_go_over_what_files_say(files, tmp_path):
