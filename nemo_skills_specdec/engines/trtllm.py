@@ -29,6 +29,7 @@ from nemo_skills_specdec.engines.base import (
 )
 from nemo_skills_specdec.engines.counters import CounterDifference, differences, gauge_total, sound_totals
 from nemo_skills_specdec.engines.exposition import Samples
+from nemo_skills_specdec.engines.limits import MAX_DRAFT_LENGTH
 from nemo_skills_specdec.errors import IdentityError
 from nemo_skills_specdec.records import Finding, StepCount
 
@@ -60,8 +61,8 @@ FACTS = EngineFacts(
     speculate="set speculative_config in the file of --config",
 )
 
-_LATE = ("drafted", "accepted", *TRAFFIC)
-"""All of its counters appear with the first request that uses them."""
+_LATE = ("accepted", *TRAFFIC)
+"""All of its counters appear with the first request that uses them; that of drafts tells whether there was one."""
 
 
 def read(before: Sequence[Samples], after: Sequence[Samples], info: ServerInfo | None) -> CounterReading:
@@ -95,8 +96,8 @@ def _read_counts(
     """The reading with its counts, unless positions contradict each other or only the first of several is counted."""
     drafted = _by_position(deltas["drafted"])
     accepted = _by_position(deltas["accepted"]) if "accepted" in deltas else ()
-    if drafted is None or accepted is None:
-        return remarks.with_findings(reading, _broken("a position is not a number", deltas))
+    if not drafted or accepted is None:
+        return remarks.with_findings(reading, _broken("a position is missing or is no number", deltas))
     if len(drafted) == 1 and length != 1:
         return remarks.with_findings(reading, _first_position_only(length))
     if any(late > early for early, late in pairwise(drafted)):
@@ -136,6 +137,8 @@ def _by_position(difference: CounterDifference) -> tuple[int, ...] | None:
     if None in positions or sum(told.values()) != difference.total:
         return None
     last = max((place for place in positions if place is not None), default=-1)
+    if last >= MAX_DRAFT_LENGTH:
+        return None
     return tuple(positions.get(place, 0) for place in range(last + 1))
 
 

@@ -72,6 +72,18 @@ def test_the_first_position_alone_of_longer_drafts_gives_no_rate():
     assert read(START, single).counts.num_drafts == 110
 
 
+def test_drafts_that_were_not_counted_before_have_an_unknown_part_from_before():
+    before = "\n".join(line for line in BEFORE.splitlines() if "spec_decode" not in line) + "\n"
+    reading = read(before, AFTER)
+    assert (reading.counts, codes(reading)[0]) == (None, "missing_before")
+
+
+@pytest.mark.parametrize("label", ['model_name="llama"', 'token_position="many"', 'token_position="99999"'])
+def test_counters_without_a_position_give_no_rate(label):
+    reading = read(START, f"{START}{DRAFTED}{{{label}}} 0\n")
+    assert (reading.counts, codes(reading)[-1]) == (None, "identity_broken")
+
+
 def test_without_speculation_there_is_no_acceptance():
     off = "\n".join(line for line in START.splitlines() if "speculative_config" not in line) + "\n"
     assert codes(read(off, off))[-1] == "speculation_off"
