@@ -6,8 +6,9 @@
                                                                             (vLLM, guidellm, aiperf, SGLang), and the
                                                                             Rust client in SGLang's wheel
 
-About 6 minutes without peers on two quiet cores, 11 with them: peers run `--peer-loads` only, once, with a fifth of the
-requests where those are short; their cost is by request and by chunk. At the end stands what of the promises holds.
+By the lengths of the loads some 6 minutes on two quiet cores, and some 5 more with peers, which run `--peer-loads` only,
+once, with a fifth of the requests where those are short: costs are by request and by chunk. At the end stands what of
+the promises holds.
 
 Every load is run `--repeats` times, clients in turn, one at a time, each in a process of its own, against one server in
 C (`server.c`). CPU is that of the client's process and of what it started and waited for, less the CPU of the same
