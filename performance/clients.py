@@ -6,7 +6,7 @@
                                                                             (vLLM, guidellm, aiperf, SGLang), and the
                                                                             Rust client in SGLang's wheel
 
-By the lengths of the loads some 6 minutes on two quiet cores, and some 5 more with peers, which run `--peer-loads` only,
+By the lengths of the loads some 6 minutes on two quiet cores and 5 more with peers, which run `--peer-loads` only,
 once, with a fifth of the requests where those are short: costs are by request and by chunk. At the end stands what of
 the promises holds.
 
