@@ -25,6 +25,8 @@ STEPS = Column(key="num_drafts", title="verification steps", kind="count")
 PROMPTS = Column(key="prompts", title="prompts", kind="count")
 RATE = Column(key="acceptance_rate", title="acceptance rate", kind="share")
 
+MOST_LINES = 60
+"""Categories that a plot has room for."""
 TIME_PARTS = 24
 """Into which a run is cut, to show how acceptance went on."""
 
@@ -53,6 +55,9 @@ def category_plot(categories: Mapping[str, Part], overall: Acceptance) -> Plot |
     if not rows:
         return None
     rows.sort(key=lambda row: -row["acceptance_length"])
+    left_out = len(rows) - MOST_LINES
+    if left_out > 0:
+        rows = [*rows[: MOST_LINES // 2], *rows[-MOST_LINES // 2 :]]
     columns = [NAME, LENGTH, RATE, STEPS, PROMPTS]
     first, last = rows[0], rows[-1]
     spec = interval_dots(with_known_ends(LENGTH, rows), NAME, len(rows))
@@ -65,7 +70,8 @@ def category_plot(categories: Mapping[str, Part], overall: Acceptance) -> Plot |
         title="Acceptance length by category",
         alt=f"Dots with 95 % intervals for {len(rows)} categories, from {first['name']} with "
         f"{first['acceptance_length']:.2f} down to {last['name']} with {last['acceptance_length']:.2f}.",
-        caption=f"{bars_text(rows)}{pooled}",
+        caption=f"{bars_text(rows)}{pooled}"
+        + (f" {left_out} categories in the middle are left out." if left_out > 0 else ""),
         spec=spec,
         columns=columns,
         rows=with_tips(rows, columns),

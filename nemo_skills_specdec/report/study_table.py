@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from nemo_skills_specdec.report.terminal import WIDE
+
 
 def print_study(summary: Mapping[str, Any], console: Console) -> None:
     """Prints one line a run, then what is missing. `summary` is what `summary.json` holds."""
@@ -21,7 +23,9 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
         table.add_column("engine", overflow="fold")
     for name in ("method", "load"):
         table.add_column(name, no_wrap=True)
-    for name in ("tok/s", "ms/tok", "AL", "tok/step", "AR %"):
+    wide = console.width >= WIDE
+    ttft, interval = (["TTFT ms"], ["95% CI"]) if wide else ([], [])
+    for name in ("tok/s", "ms/tok", *ttft, "AL", *interval, "tok/step", "AR %"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("speedup user", "total"):
         # In 80 columns an interval stands in a line of its own, but whole.
@@ -33,7 +37,9 @@ def print_study(summary: Mapping[str, Any], console: Console) -> None:
             _load(row),
             _number(row["output_tokens_per_second"], 1),
             _number(row["ms_per_token_mean"], 2),
+            *([_number(row["ttft_ms_p50"], 0)] if wide else []),
             _number(row["acceptance_length"], 2),
+            *([_interval(row, "acceptance_length")] if wide else []),
             _number(row["tokens_per_step"], 2),
             _number(_percent(row["acceptance_rate"]), 1),
             _with_interval(row, "speedup_user"),
@@ -90,6 +96,11 @@ def _load(row: Mapping[str, Any]) -> str:
     parts = [f"c{row['concurrency']}"] if row["concurrency"] else []
     parts += [f"{row['request_rate']:g}/s"] if row["request_rate"] else []
     return " ".join(parts)
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if low is None else f"{low:.2f}-{high:.2f}"
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:

@@ -137,3 +137,11 @@ def test_a_step_counts_where_its_first_token_stands(tmp_path):
         ("0 to 31", 1.0, 4 * 31),
         ("32 to 127", 4.0, 4 * 5),
     ]
+
+
+def test_of_many_categories_the_highest_and_the_lowest_are_drawn(tmp_path):
+    answers = [record(i, f"c{i}", accepted=[3] * i + [0] * (70 - i)) for i in range(70)]
+    plot = plot_of(run_page(write_run(tmp_path / "run", answers)), "acceptance-length-by-category")
+    names = [row["name"] for row in plot.rows]
+    assert (len(names), names[0], names[29], names[30], names[-1]) == (60, "c69", "c40", "c29", "c0")
+    assert plot.caption.endswith("10 categories in the middle are left out.")

@@ -21,6 +21,9 @@ def row(method, concurrency, *, user=None, total=None, reason=None):
         "output_tokens_per_second": 10.0,
         "ms_per_token_mean": 2.0,
         "acceptance_length": 2.5,
+        "acceptance_length_low": 2.25,
+        "acceptance_length_high": 2.75,
+        "ttft_ms_p50": 31.4,
         "acceptance_rate": 0.5,
         "tokens_per_step": 1.9,
         "speedup_reason": reason,
@@ -33,10 +36,10 @@ def row(method, concurrency, *, user=None, total=None, reason=None):
     }
 
 
-def shown(*rows, not_done=(), repeated=(), noise_unknown=()):
+def shown(*rows, not_done=(), repeated=(), noise_unknown=(), width=110):
     out = io.StringIO()
     summary = {"rows": rows, "not_done": not_done, "repeated": repeated, "noise_unknown": noise_unknown}
-    print_study(summary, Console(file=out, width=120))
+    print_study(summary, Console(file=out, width=width))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
@@ -64,3 +67,10 @@ def test_a_speedup_over_all_repeats_has_a_line_of_its_own():
 def test_a_speedup_of_a_single_run_says_that_its_noise_is_unknown():
     assert "noise" not in "".join(shown(row("none", 8)))
     assert shown(row("none", 8), noise_unknown=["ngram"])[-1].startswith("Noise from run to run is unknown")
+
+
+def test_a_hundred_and_twenty_columns_have_room_for_the_interval_of_al_and_ttft():
+    lines = shown(row("none", 8), row("ngram", 8, user=1.25, total=1.5), width=120)
+    assert lines[-1].split() == [
+        *("ngram", "k3", "c8", "10.0", "2.00", "31", "2.50", "2.25-2.75", "1.90", "50.0", "1.25", "1.50"),
+    ]
