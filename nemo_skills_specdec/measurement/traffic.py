@@ -178,8 +178,8 @@ def _failed_were_counted(answers: AcceptanceCounts, counters: AcceptanceCounts, 
         code="failed_requests_counted",
         severity="info",
         message=f"The counters hold {counters.num_drafts} drafts and the answers {answers.num_drafts}: the server also "
-        f"counted up to {account.uncertain} requests that failed after it had begun them; the figures are those of "
-        "the answers.",
+        f"counted steps of up to {number_of(account.uncertain, 'request')} that failed; the figures are those of the "
+        "answers.",
         numbers={
             "responses_num_drafts": answers.num_drafts,
             "counters_num_drafts": counters.num_drafts,

@@ -23,9 +23,10 @@ vllm:prompt_tokens_total{{model_name="m"}} {generated}
 vllm:request_success_total{{model_name="m",finished_reason="stop"}} {requests}
 vllm:num_requests_running{{model_name="m"}} 0
 vllm:inter_token_latency_seconds_count{{model_name="m"}} {steps}
-vllm:prefix_cache_hits_total{{model_name="m"}} 0
+vllm:time_to_first_token_seconds_count{{model_name="m"}} {requests}
+vllm:prefix_cache_hits_total{{model_name="m"}} {cached}
 """
-NOTHING = {"drafts": 0, "accepted": 0, "generated": 0, "requests": 0, "steps": 0}
+NOTHING = {"drafts": 0, "accepted": 0, "generated": 0, "requests": 0, "steps": 0, "cached": 0}
 
 
 def window(**after):
@@ -81,30 +82,30 @@ def test_request_files_and_wall_time_reach_the_result():
 
 def test_every_category_takes_its_own_window_and_time():
     records = [answer(0, "x"), answer(1, "y")]
-    one = window(drafts=10, accepted=8, generated=10, requests=1, steps=9)
-    two = window(drafts=10, accepted=2, generated=10, requests=1, steps=9)
-    both = window(drafts=20, accepted=10, generated=20, requests=2, steps=18)
+    one = window(drafts=5, accepted=4, generated=10, requests=1, steps=5)
+    two = window(drafts=5, accepted=1, generated=10, requests=1, steps=8)
+    both = window(drafts=10, accepted=5, generated=20, requests=2, steps=13)
     found = concluded(records, both, {"x": one, "y": two}, category_wall_seconds={"x": 4.0})
     assert {name: part.acceptance.acceptance_length for name, part in found.categories.items()} == {"x": 1.8, "y": 1.2}
     assert {name: part.speed.wall_seconds for name, part in found.categories.items()} == {"x": 4.0, "y": 0.0}
 
 
 def test_samples_of_a_request_are_counted_each():
-    taken = window(drafts=10, accepted=8, generated=10, requests=2, steps=9)
+    taken = window(drafts=5, accepted=4, generated=10, requests=2, steps=5)
     twice = RequestOptions(model="m", temperature=0.0, max_tokens=64, n=2)
     assert "requests_counted_twice" in codes(concluded([answer(0)], taken))
     assert "requests_counted_twice" not in codes(concluded([answer(0)], taken, request=twice))
 
 
 def test_warm_up_requests_may_have_leaked():
-    taken = window(drafts=10, accepted=8, generated=12, requests=2, steps=11)
+    taken = window(drafts=5, accepted=4, generated=12, requests=2, steps=6)
     assert "warmup_leaked" in codes(concluded([answer(0)], taken, warmup_requests=1))
     assert "foreign_traffic" in codes(concluded([answer(0)], taken))
 
 
 @pytest.mark.parametrize("cut_off", [1, None])
 def test_requests_that_were_cut_off_may_have_been_counted(cut_off):
-    taken = window(drafts=10, accepted=8, generated=12, requests=2, steps=11)
+    taken = window(drafts=5, accepted=4, generated=12, requests=2, steps=6)
     assert not codes(concluded([answer(0)], taken, cut_off=cut_off)) & {"foreign_traffic", "warmup_leaked"}
 
 
@@ -202,18 +203,21 @@ def test_a_category_without_a_window_takes_the_time_that_its_answers_took():
 
 
 def test_decode_steps_and_cached_prompts_of_others_are_in_no_figure():
-    foreign = window(drafts=30, accepted=25, generated=140, requests=14, steps=100)
+    ours = window(drafts=5, accepted=4, generated=10, requests=1, steps=5, cached=4)
+    found = concluded([answer(0)], ours)
+    assert (found.sources["counters"].tokens_per_step, found.overall.prompt_cache.cached_tokens) == (1.8, 4)
+    foreign = window(drafts=30, accepted=25, generated=140, requests=14, steps=101, cached=4)
     found = concluded([answer(0)], foreign)
-    assert found.sources["counters"].num_drafts == 30
-    assert found.sources["counters"].tokens_per_step is None
+    assert (found.sources["counters"].num_drafts, found.sources["counters"].tokens_per_step) == (30, None)
+    assert found.overall.prompt_cache is None
 
 
 def test_decode_steps_of_others_are_in_no_category_either():
     records = [answer(0, "x"), answer(1, "y")]
-    one = window(drafts=10, accepted=8, generated=10, requests=1, steps=9)
-    whole = window(drafts=30, accepted=25, generated=140, requests=14, steps=100)
+    one = window(drafts=5, accepted=4, generated=10, requests=1, steps=5)
+    whole = window(drafts=30, accepted=25, generated=140, requests=14, steps=101)
     found = concluded(records, whole, {"x": one, "y": one})
-    assert {part.acceptance.num_drafts for part in found.categories.values()} == {10}
+    assert {part.acceptance.num_drafts for part in found.categories.values()} == {5}
     assert {part.acceptance.tokens_per_step for part in found.categories.values()} == {None}
 
 
@@ -252,8 +256,8 @@ def test_the_headline_carries_no_findings_of_its_source():
 
 
 def test_pooled_figures_of_counters_are_over_their_steps():
-    taken = window(drafts=10, accepted=8, generated=10, requests=1, steps=9)
-    assert concluded([answer(0)], taken).averages.pooled.over == 10
+    taken = window(drafts=5, accepted=4, generated=10, requests=1, steps=5)
+    assert concluded([answer(0)], taken).averages.pooled.over == 5
     assert concluded([answer(0)]).averages.pooled.over == 0
 
 

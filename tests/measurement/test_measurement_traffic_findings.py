@@ -4,7 +4,7 @@ import pytest
 
 from nemo_skills_specdec.acceptance import AcceptanceCounts
 from nemo_skills_specdec.engines.base import CounterReading, Traffic
-from nemo_skills_specdec.measurement.steps import describe_steps
+from nemo_skills_specdec.measurement.steps import describe_steps, tokens_cut_off
 from nemo_skills_specdec.measurement.traffic import (
     ClientAccount,
     account_of,
@@ -262,3 +262,62 @@ def test_undrafted_steps_are_told_without_the_tokens_too():
             {"decode_steps": 101, "num_drafts": 100, "tokens_per_step": None},
         )
     ]
+
+
+def more(drafts=0, drafted=0, accepted=0):
+    """Counters that hold so much more than the answers of `FEW`."""
+    counts = AcceptanceCounts(num_drafts=4 + drafts, num_draft_tokens=12 + drafted, num_accepted_tokens=6 + accepted)
+    return stepping(counts)
+
+
+FEW = AcceptanceCounts(num_drafts=4, num_draft_tokens=12, num_accepted_tokens=6)
+
+
+def with_failures(**fields):
+    defaults = {"uncertain": 2, "samples": 1, "max_tokens": 3}
+    return ClientAccount(requests=3, prompt_tokens=9, completion_tokens=13, **{**defaults, **fields})
+
+
+def test_steps_of_requests_that_failed_are_said_to_be_theirs():
+    assert check_sources(FEW, more(drafts=6, drafted=18), with_failures()) == [
+        finding(
+            "failed_requests_counted",
+            "info",
+            "The counters hold 10 drafts and the answers 4: the server also counted steps of up to 2 requests that "
+            "failed; the figures are those of the answers.",
+            {"responses_num_drafts": 4, "counters_num_drafts": 10, "requests_without_answer": 2},
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reading", "account", "code"),
+    [
+        (more(drafts=7, drafted=21), with_failures(), "sources_disagree"),
+        (more(drafts=12, drafted=36), with_failures(samples=2), "failed_requests_counted"),
+        (more(drafts=13, drafted=39), with_failures(samples=2), "sources_disagree"),
+        (more(drafts=90, drafted=270), with_failures(max_tokens=None), "failed_requests_counted"),
+        (more(drafted=3), with_failures(), "failed_requests_counted"),
+        (more(drafts=1, drafted=-3), with_failures(), "sources_disagree"),
+        (more(drafts=1, drafted=3), with_failures(uncertain=0), "sources_disagree"),
+    ],
+)
+def test_failures_explain_no_more_steps_than_they_can_have_had(reading, account, code):
+    assert [told.code for told in check_sources(FEW, reading, account)] == [code]
+
+
+def test_failures_need_not_have_been_counted():
+    assert check_sources(FEW, more(), with_failures()) == []
+
+
+def test_without_step_counts_failures_may_explain_any_number_of_tokens():
+    stepless = AcceptanceCounts(num_drafts=None, num_draft_tokens=12, num_accepted_tokens=6)
+    (told,) = check_sources(stepless, more(drafts=90, drafted=270), with_failures())
+    assert told.code == "failed_requests_counted"
+
+
+def test_tokens_cut_off_are_unknown_where_nothing_was_counted():
+    reading = CounterReading(
+        engine="vllm", source=None, traffic=Traffic(generation_tokens=9, first_tokens=1, decode_steps=8)
+    )
+    assert tokens_cut_off(reading) is None
