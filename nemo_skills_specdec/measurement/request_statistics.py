@@ -36,6 +36,9 @@ def count_answer(
     if record.error is not None or info.engine is None:
         return None
     reader = ENGINES[info.engine]
+    if record.usage_rejected:
+        # What is not believed of the number of tokens says nothing against the statistics.
+        response = {name: value for name, value in response.items() if name != "usage"}
     try:
         counts = reader.request_counts(response, info)
         if counts is not None and counts.num_drafts is None and frames:

@@ -14,7 +14,7 @@ from nemo_skills_specdec.errors import JSON_ERRORS, DataError
 from nemo_skills_specdec.measurement.attempts import check_attempts, cut_off_requests
 from nemo_skills_specdec.measurement.evidence import Conditions, Evidence
 from nemo_skills_specdec.measurement.request_statistics import has_statistics
-from nemo_skills_specdec.measurement.run_directory import ANSWERS, MANIFEST, OUTPUT, Manifest, RunAttempt
+from nemo_skills_specdec.measurement.run_directory import ANSWERS, MANIFEST, METRICS, OUTPUT, Manifest, RunAttempt
 from nemo_skills_specdec.measurement.snapshots import Window, one_after_the_other
 from nemo_skills_specdec.records import Finding, PromptRow, RequestRecord
 
@@ -45,7 +45,8 @@ def read_earlier(directory: Path) -> Earlier | None:
         return None
     try:
         manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-        if manifest.status == "complete":
+        # A kill may have come between the manifest and the result, which is written last.
+        if manifest.status == "complete" and (directory / METRICS).is_file():
             return None
         if (directory / ANSWERS).is_file():
             return _from_log(manifest, (directory / ANSWERS).read_bytes())

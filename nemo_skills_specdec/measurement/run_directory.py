@@ -327,7 +327,8 @@ def prepare_directory(path: Path) -> None:
 def is_unfinished(path: Path) -> bool:
     """Whether a directory holds a run that was killed or interrupted."""
     with contextlib.suppress(OSError, *JSON_ERRORS):
-        return msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest).status != "complete"
+        status = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest).status
+        return status != "complete" or not (path / METRICS).is_file()
     return False
 
 

@@ -10,6 +10,7 @@ number; what all answers together must come to is therefore known. Each report i
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -40,27 +41,49 @@ def truth(requests):
     return {"drafts": soak.DRAFTS * requests, "accepted": sum(sum(soak.accepted_in(n)) for n in range(requests))}
 
 
-def killed_until_through(command, folder, kills, chance):
+def killed_until_through(command, folder, kills, chance, begun):
     """Starts a command again and again, killing it at random moments; how often it was killed until it came through.
 
     Args:
         kills: how many are still wanted; then it is left alone.
-        chance: gives the seconds until a kill.
+        chance: gives the seconds until a kill, from when it has begun its work; a negative one kills it before.
+        begun: whether it has begun.
     """
     done = 0
     while True:
+        before = begun()
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+            if done < kills:
+                seconds = chance()
+                while seconds >= 0 and process.poll() is None and begun() == before:
+                    time.sleep(0.01)
             try:
-                code = process.wait(chance() if done < kills else 300)
+                code = process.wait(abs(seconds) if done < kills else 300)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 done += 1
+                if is_complete(folder / "run"):  # killed while it printed: the same command would be refused
+                    return done
                 continue
         if code:
             raise SystemExit(f"exit code {code} after {done} kills; see {folder / 'log'}:\n" + tail(folder / "log"))
         return done
+
+
+def is_complete(run):
+    """Whether a run directory holds a whole run."""
+    return (run / "metrics.json").is_file() and json.loads((run / "manifest.json").read_text())["status"] == "complete"
+
+
+def attempts_in(folder):
+    """How often a run of the folder has opened its window."""
+    found = 0
+    for manifest in folder.rglob("manifest.json"):
+        with contextlib.suppress(OSError, ValueError):
+            found += len(json.loads(manifest.read_text())["snapshots"])
+    return found
 
 
 def tail(log):
@@ -122,20 +145,21 @@ class Server:
         self._process.stdout.close()
 
 
-def eval_kills(kills, requests, seed, *, statistics=True, concurrency=64):
+def eval_kills(kills, requests, seed, *, statistics=True, concurrency=64, until=float("inf")):
     """Kills runs of `eval`."""
     dice = random.Random(seed)
     done = runs = 0
     problems, codes = [], Counter()
     with Server(statistics=statistics) as server, tempfile.TemporaryDirectory(prefix="kills-") as name:
-        while done < kills:
+        while done < kills and time.monotonic() < until:
             folder = Path(name) / str(runs)
             folder.mkdir()
             write_prompts(folder / "prompts.jsonl", requests)
             command = [*MAIN, "eval", "--server-url", server.url, "--prompts", "prompts.jsonl", "--output-dir", "run"]
             command += ["--concurrency", str(concurrency), "--warmup", "4"]
-            length = 1.5 + 1.3 * requests * SECONDS / concurrency
-            mine = killed_until_through(command, folder, kills - done, functools.partial(dice.uniform, 0.3, length))
+            length = 1.0 + 1.3 * requests * SECONDS / concurrency
+            chance = functools.partial(dice.uniform, -0.1 * length, length)
+            mine = killed_until_through(command, folder, kills - done, chance, functools.partial(attempts_in, folder))
             found, findings = problems_of(folder / "run", requests, mine, concurrency)
             problems += [f"run {runs}: {one}" for one in found]
             codes.update(findings)
@@ -143,20 +167,21 @@ def eval_kills(kills, requests, seed, *, statistics=True, concurrency=64):
     return {"kills": done, "runs": runs, "requests": requests, "problems": problems, "findings": dict(codes)}
 
 
-def study_kills(kills, requests, seed):
+def study_kills(kills, requests, seed, *, until=float("inf")):
     """Kills studies of two runs."""
     dice = random.Random(seed)
     done = studies = 0
     problems, codes = [], Counter()
     with Server(statistics=True) as server, tempfile.TemporaryDirectory(prefix="kills-") as name:
-        while done < kills:
+        while done < kills and time.monotonic() < until:
             folder = Path(name) / str(studies)
             folder.mkdir()
             write_prompts(folder / "prompts.jsonl", requests)
             command = [*MAIN, "sweep", "--server-url", server.url, "--prompts", "prompts.jsonl"]
             command += ["--concurrency", "64,128", "--output-dir", "study"]
-            length = 2.0 + 2.0 * requests * SECONDS / 64
-            mine = killed_until_through(command, folder, kills - done, functools.partial(dice.uniform, 0.3, length))
+            length = 1.0 + 1.3 * requests * SECONDS / 64
+            chance = functools.partial(dice.uniform, -0.1 * length, length)
+            mine = killed_until_through(command, folder, kills - done, chance, functools.partial(attempts_in, folder))
             whole = [run for run in (folder / "study" / "runs").iterdir() if (run / "metrics.json").exists()]
             if len(whole) != 2:
                 problems.append(f"study {studies}: {len(whole)} complete runs")
@@ -193,9 +218,8 @@ def prepare_kills(kills, seed):
                 folder.mkdir()
                 again = command(invented, root / "upstream.py", folder / "data", folder / "cache")
                 environment = ["env", f"PYTHONPATH={TESTS.parent}"]
-                mine = killed_until_through(
-                    [*environment, *again], folder, kills - done, lambda: dice.uniform(0.2, 1.2 * took)
-                )
+                chance = functools.partial(dice.uniform, -1.2 * took, -0.2)
+                mine = killed_until_through([*environment, *again], folder, kills - done, chance, lambda: None)
                 if contents(folder / "data") != want:
                     problems.append(f"preparation {times}: other files")
                 done, times = done + mine, times + 1
@@ -208,14 +232,16 @@ def main():
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin nothing new after these")
     given = parser.parse_args()
     began = time.monotonic()
+    until = began + 60 * given.minutes
     if given.what == "prepare":
         told = prepare_kills(given.kills, given.seed)
     elif given.what == "study":
-        told = study_kills(given.kills, given.requests, given.seed)
+        told = study_kills(given.kills, given.requests, given.seed, until=until)
     else:
-        told = eval_kills(given.kills, given.requests, given.seed, statistics=given.what == "run")
+        told = eval_kills(given.kills, given.requests, given.seed, statistics=given.what == "run", until=until)
     print(json.dumps({"what": given.what, **told, "seconds": round(time.monotonic() - began)}))
     sys.exit(bool(told["problems"]))
 

@@ -315,15 +315,15 @@ CASES = [
         says="",
     ),
     Case(
-        1,
+        5,
         "usage of zeros beside text",
         {
             "answer": streamed(
                 *W, choice("stop"), last(usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}), DONE
             )
         },
-        finds=("identity_broken", "usage_rejected"),
-        source="counters",
+        finds=("usage_rejected",),
+        source="response",
         code=0,
         kept=6,
         says="",
@@ -1426,6 +1426,7 @@ def test_a_server_that_misbehaves(tmp_path, case):
     assert answers_of(tmp_path / "run") == case.kept
     found = findings_of(tmp_path / "run")
     assert set(case.finds) <= set(found)
+    assert {code for code, severity in found.items() if severity == "invalid"} <= set(case.finds)
     run = load_run(tmp_path / "run")
     acceptance = run.evaluation.overall.acceptance
     told = " ".join(finding.message for finding in acceptance.findings)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 from reliability.faults import answers_of, evaluate, fault, findings_of, prompt_file
 from reliability.stand_in import StandIn, exposition, plain, serving
@@ -214,3 +215,21 @@ def test_a_run_that_does_not_fit_on_the_disk_is_written_elsewhere(tmp_path, monk
     (elsewhere,) = tmp_path.glob("ns-specdec-run-*")
     assert answers_of(elsewhere) == 6
     assert json.loads((elsewhere / "metrics.json").read_text())["status"] == "complete"
+
+
+@fault(6, "`kill -9` between the manifest and the result, then the same command", "the whole result", 0, "all answers")
+def test_a_run_killed_while_it_was_written_is_concluded_without_sending_anything(tmp_path):
+    state = StandIn()
+    with serving(state) as url:
+        assert evaluate(tmp_path, url).code == 0
+        run = load_run(tmp_path / "run")
+        (tmp_path / "run" / "metrics.json").unlink()
+        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in run.records)
+        (tmp_path / "run" / "answers.jsonl").write_bytes(lines)
+        asked = state.asked
+        done = evaluate(tmp_path, url)
+    assert done.code == 0, done.said
+    assert state.asked == asked
+    again = load_run(tmp_path / "run")
+    assert again.evaluation.overall.acceptance.num_drafts == run.evaluation.overall.acceptance.num_drafts
+    assert [row.question_id for row in again.rows] == [row.question_id for row in run.rows]
