@@ -193,7 +193,7 @@ def study_kills(kills, requests, seed, *, until=float("inf")):
     return {"kills": done, "studies": studies, "requests": requests, "problems": problems, "findings": dict(codes)}
 
 
-def prepare_kills(kills, seed):
+def prepare_kills(kills, seed, *, until=float("inf")):
     """Kills the preparation of SPEED-Bench from an invented hub."""
     from invented import UPSTREAM_FILE, Invented
     from standin_hub import running
@@ -207,18 +207,18 @@ def prepare_kills(kills, seed):
         (root / "upstream.py").write_text(UPSTREAM_FILE)
         with running(root / "hub") as hub, running(root / "plain") as plain:
             invented = Invented(hub, plain)
+            hub.latency = plain.latency = 0.02
             began = time.monotonic()
             calm = command(invented, root / "upstream.py", root / "calm", root / "calm-cache")
             subprocess.run(calm, check=True, cwd=TESTS.parent, stdout=subprocess.DEVNULL)
             took = time.monotonic() - began
             want = contents(root / "calm")
-            hub.latency = plain.latency = 0.02
-            while done < kills:
+            while done < kills and time.monotonic() < until:
                 folder = root / str(times)
                 folder.mkdir()
                 again = command(invented, root / "upstream.py", folder / "data", folder / "cache")
                 environment = ["env", f"PYTHONPATH={TESTS.parent}"]
-                chance = functools.partial(dice.uniform, -1.2 * took, -0.2)
+                chance = functools.partial(dice.uniform, -took, -0.1)
                 mine = killed_until_through([*environment, *again], folder, kills - done, chance, lambda: None)
                 if contents(folder / "data") != want:
                     problems.append(f"preparation {times}: other files")
@@ -237,7 +237,7 @@ def main():
     began = time.monotonic()
     until = began + 60 * given.minutes
     if given.what == "prepare":
-        told = prepare_kills(given.kills, given.seed)
+        told = prepare_kills(given.kills, given.seed, until=until)
     elif given.what == "study":
         told = study_kills(given.kills, given.requests, given.seed, until=until)
     else:
