@@ -97,7 +97,7 @@ def _read_counts(
     drafted = _by_position(deltas["drafted"])
     accepted = _by_position(deltas["accepted"]) if "accepted" in deltas else ()
     if not drafted or accepted is None:
-        return remarks.with_findings(reading, _broken("a position is missing or is no number", deltas))
+        return remarks.with_findings(reading, _broken("a position is missing or is not a number", deltas))
     if len(drafted) == 1 and length != 1:
         return remarks.with_findings(reading, _first_position_only(length))
     if any(late > early for early, late in pairwise(drafted)):
