@@ -1,9 +1,10 @@
 """How often `compare` finds a difference between runs of one and the same configuration, on a real engine.
 
-One embedded server is measured again and again with a draft model at temperature 0.8, another seed and another order of
-the prompts each time, so that acceptance, texts and times all vary as they do between two runs of one server. Then
-disjoint pairs of runs are compared, and disjoint pairs of groups of repeats: any verdict but `not distinguishable` is a
-false alarm. Measuring is `eval`'s own; only the result of each run, which no comparison by prompt needs, is left out.
+One embedded server is measured again and again with a draft model at temperature 0.8, other random numbers and another
+order of the prompts each time, so that acceptance, texts and times all vary as they do between two runs of one server.
+Then disjoint pairs of runs are compared, and disjoint pairs of groups of repeats: any verdict but `not distinguishable`
+is a false alarm. Measuring is `eval`'s own; only the result of each run, which no comparison by prompt needs, is left
+out.
 
     python performance/false_alarms.py [--pairs 200] [--repeats 3]
 
@@ -65,7 +66,7 @@ def measured(wanted: int) -> list[Run]:
             plan = Plan(
                 base_url=server.base_url,
                 metrics_urls=(server.base_url,),
-                request=RequestOptions(model=info.models[0], max_tokens=TOKENS, temperature=0.8, seed=1000 * number),
+                request=RequestOptions(model=info.models[0], max_tokens=TOKENS, temperature=0.8),
                 load=LoadOptions(concurrency=8),
                 warmup_requests=1,
                 order_seed=number,
