@@ -53,7 +53,12 @@ def conclude(evidence: Evidence) -> Evaluation:
         )
         for name, window in evidence.categories.items()
     }
-    findings = [*conditions.observed, *info.findings, *check_request(request, info), *check_parts(whole, categories)]
+    findings = [
+        *conditions.observed,
+        *info.findings,
+        *check_request(request, info),
+        *check_parts(whole, categories, contiguous=conditions.cut_off == 0),
+    ]
     if whole.reading is not None:
         findings += check_reading(
             whole.reading,
@@ -123,15 +128,21 @@ def _check_macro(evaluation: Evaluation) -> list[Finding]:
     ]
 
 
-def check_parts(whole: Measured, categories: Mapping[str, Measured]) -> list[Finding]:
-    """Compares what must be the same said twice: request files and responses, categories and their total."""
+def check_parts(whole: Measured, categories: Mapping[str, Measured], *, contiguous: bool = True) -> list[Finding]:
+    """Compares what must be the same said twice: request files and responses, categories and their total.
+
+    Args:
+        contiguous: whether the windows of the categories follow one another; where an attempt was killed, what it had
+            begun is in the total alone.
+    """
     findings: list[Finding] = []
     in_responses = per_request_counts([r for r in whole.records if r.counts_source == "response"])
     if whole.request_file is not None and in_responses is not None and has_statistics(whole.records):
         findings += check_counts("responses", in_responses, "request files", whole.request_file)
     parts = [m.reading.counts for m in categories.values() if m.reading is not None and m.reading.counts is not None]
-    if whole.reading is not None and whole.reading.counts is not None and len(parts) == len(categories) > 1:
-        findings += check_counts("categories together", total(parts), "total", whole.reading.counts)
+    counts = whole.reading.counts if whole.reading is not None else None
+    if contiguous and counts is not None and len(parts) == len(categories) > 1:
+        findings += check_counts("categories together", total(parts), "total", counts)
     return findings
 
 

@@ -126,7 +126,7 @@ def together(
     observed = [finding for finding in observed if finding.code not in ("window_not_closed", "attempt_cut_off")]
     relied_on = not has_statistics([*kept, *evidence.records])
     observed += check_attempts(attempts, relied_on=relied_on)
-    known = sum(map(cut_off_requests, attempts[:-1]))
+    known = _sent_twice(kept, attempts)
     seconds = earlier.wall_seconds if earlier is not None else _span(kept)
     categories = dict(earlier.category_wall_seconds) if earlier is not None else {}
     for name, value in now.category_wall_seconds.items():
@@ -137,7 +137,9 @@ def together(
         senders=[*(earlier.senders if earlier is not None else []), *now.senders],
         request_file=None,
         # Counters that miss a whole window cannot be compared with anything.
-        cut_off=now.cut_off + known if now.cut_off is not None and all(a.closed for a in attempts) else None,
+        cut_off=now.cut_off + known
+        if now.cut_off is not None and known is not None and all(attempt.closed for attempt in attempts)
+        else None,
         wall_seconds=seconds + now.wall_seconds,
         category_wall_seconds=categories,
     )
@@ -150,6 +152,26 @@ def torn_line() -> Finding:
         severity="info",
         message="The last line of the answers was cut off when the run was killed; its request was sent again.",
     )
+
+
+def _sent_twice(kept: Sequence[RequestRecord], attempts: Sequence[RunAttempt]) -> int | None:
+    """How many requests the server may have counted before, at most; None where nothing bounds their number.
+
+    A kill also loses what was answered within the second before it, and was not yet on disk.
+    """
+    known = sum(map(cut_off_requests, attempts[:-1]))
+    killed = sum(attempt.closed_late for attempt in attempts[:-1])
+    if not killed:
+        return known
+    ends = sorted(record.end_time for record in kept if record.sent and record.end_time)
+    if not ends or ends[-1] - ends[0] < 1:
+        return None
+    most = first = 0
+    for last, end in enumerate(ends):
+        while end - ends[first] > 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return known + killed * most
 
 
 def _span(records: Sequence[RequestRecord]) -> float:

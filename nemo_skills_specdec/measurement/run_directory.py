@@ -184,7 +184,7 @@ class RunWriter:
         latest.first_set = self._sets
         # What an attempt that was killed had begun is over by now, or in the window of the next.
         for attempt in earlier:
-            if attempt.last_set is None:
+            if attempt.ended_at is None and attempt.status != "cut_off":
                 attempt.status = "cut_off"
                 if self._same_server:
                     attempt.last_set, attempt.closed_late = self._sets, True
