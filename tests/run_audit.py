@@ -104,7 +104,7 @@ def from_answers(records):
     return rates(drafts, drafted, accepted, positions, reached)
 
 
-def averages(records, overall, parts, from_records):
+def averages(records, overall, parts, from_records, planned):
     lengths = [part["acceptance"]["acceptance_length"] for part in parts.values()]
     shares = [part["acceptance"]["acceptance_rate"] for part in parts.values()]
     lengths, shares = ([value for value in values if value is not None] for values in (lengths, shares))
@@ -115,10 +115,16 @@ def averages(records, overall, parts, from_records):
         | {"over": overall["num_drafts"] or 0},
         "request_mean": {
             "over": len(each),
+            "of": len(records),
             "acceptance_length": mean(each),
             "acceptance_rate": mean([accepted / drafted for _, drafted, accepted, _ in counted if drafted]),
         },
-        "category_macro": {"over": len(lengths), "acceptance_length": mean(lengths), "acceptance_rate": mean(shares)},
+        "category_macro": {
+            "over": len(lengths),
+            "of": len(parts) if planned is None else planned,
+            "acceptance_length": mean(lengths),
+            "acceptance_rate": mean(shares),
+        },
     }
 
 
@@ -405,7 +411,9 @@ class Audit:
         told = any(source != "counters" for source in sources)
         return {
             "overall": overall,
-            "averages": averages(self.records, overall["acceptance"], categories, told),
+            "averages": averages(
+                self.records, overall["acceptance"], categories, told, self.conditions.get("categories_planned")
+            ),
             "categories": categories,
             "sources": sources,
         }

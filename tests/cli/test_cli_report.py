@@ -74,7 +74,7 @@ def test_a_report_that_cannot_be_made_costs_a_run_nothing(tmp_path):
     (run / "report.html" / "in-the-way").touch()
     done = ns_specdec("eval", *SMALL, "--output-dir", run)
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1].startswith("no report could be made (cannot write")
+    assert "no report could be made (cannot write" in " ".join(done.stderr.split())
     assert (run / "metrics.json").exists()
 
 
