@@ -41,6 +41,7 @@ def mismatches(baseline: Run, run: Run) -> list[Mismatch]:
         *_requests(baseline, run),
         *_named("load", "concurrency", ["concurrency"], baseline, run, _load_of),
         *_named("load", "load", _LOAD, baseline, run, _load_of),
+        *_windows(baseline, run),
         *_validity(baseline, run),
     ]
 
@@ -69,6 +70,14 @@ def _requests(baseline: Run, run: Run) -> list[Mismatch]:
         *_named("request", "max_tokens", ["max_tokens"], baseline, run, _request_of),
         *_named("sampling", "sampling", sampling, baseline, run, _request_of),
     ]
+
+
+def _windows(baseline: Run, run: Run) -> list[Mismatch]:
+    """Sending each category by itself drains the server in between: another load, unless one at a time is sent."""
+    before, after = (one.manifest.arguments.get("windows") for one in (baseline, run))
+    if before is None or after is None or before == after or _load_of(run).get("concurrency") == 1:
+        return []
+    return [Mismatch(key="load", name="windows", baseline=str(before), run=str(after))]
 
 
 def _validity(baseline: Run, run: Run) -> list[Mismatch]:

@@ -359,7 +359,8 @@ def _by_category(config: RunConfig, info: ServerInfo) -> bool | None:
     Without speculation answers carry nothing, so it would always be so, and a baseline that drains between categories
     has another load than a run that does not. A baseline therefore does what runs with speculation do on its engine.
     """
-    if config.by_category is not None or config.method.name != "none":
+    speculates = config.method.name != "none" and info.speculation != "off"
+    if config.by_category is not None or speculates:
         return config.by_category
     return tells_per_request(info.engine, info.version) is not True
 
