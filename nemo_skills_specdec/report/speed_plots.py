@@ -91,19 +91,14 @@ def in_flight_plot(answers: Answers) -> Plot | None:
     # The time that all requests together have been under way until each edge; its slope is their number.
     until = np.array([np.clip(edge - answers.start, 0, answers.end - answers.start).sum() for edge in edges])
     mean = np.diff(until) / np.diff(edges)
-    time = Column(key="time", title="seconds since the start", kind="clock")
-    flying = Column(key="in_flight", title="requests in flight", kind="speed")
-    rows = _course(edges, mean, "in_flight")
-    columns = [time, flying]
-    return Plot(
+    return _over_time(
+        edges,
+        mean,
+        Column(key="in_flight", title="requests in flight", kind="speed"),
         name="requests-in-flight",
         title="Requests in flight",
         alt=f"A line over {edges[-1]:.0f} seconds, at most {mean.max():.0f} requests at a time.",
         caption=f"Mean number of requests sent and not yet answered, in slices of {edges[1]:.2g} seconds.",
-        spec=lines(time, flying, dots=False, steps=True, zero=True),
-        columns=columns,
-        rows=with_tips(rows, columns),
-        wide=True,
     )
 
 
@@ -119,18 +114,28 @@ def throughput_plot(answers: Answers) -> Plot | None:
     whole = _spread_evenly(answers, known & ~chunked, edges)
     rate = (whole + _by_chunks(answers, chunked, edges)) / np.diff(edges)
     over = "over its chunks" if (chunked == known).all() else "from its first to its last"
-    time = Column(key="time", title="seconds since the start", kind="clock")
-    speed = Column(key="tokens_per_second", title="output tokens/s", kind="speed")
-    rows = _course(edges, rate, "tokens_per_second")
-    columns = [time, speed]
-    return Plot(
+    return _over_time(
+        edges,
+        rate,
+        Column(key="tokens_per_second", title="output tokens/s", kind="speed"),
         name="throughput-over-the-run",
         title="Throughput over the run",
         alt=f"A line over {edges[-1]:.0f} seconds, at most {rate.max():.0f} output tokens per second.",
         caption=f"The tokens of each answer, spread evenly {over}.",
-        spec=lines(time, speed, dots=False, steps=True, zero=True),
+    )
+
+
+def _over_time(edges: Values, values: Values, column: Column, *, name: str, title: str, alt: str, caption: str) -> Plot:
+    time = Column(key="time", title="seconds since the start", kind="clock")
+    columns = [time, column]
+    return Plot(
+        name=name,
+        title=title,
+        alt=alt,
+        caption=caption,
+        spec=lines(time, column, dots=False, steps=True, zero=True),
         columns=columns,
-        rows=with_tips(rows, columns),
+        rows=with_tips(_course(edges, values, column.key), columns),
         wide=True,
     )
 
